@@ -1,0 +1,1 @@
+"""How the world is touched: small, idempotent, heartbeating. One class a remote service."""

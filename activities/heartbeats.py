@@ -1,0 +1,52 @@
+"""Long activities: they beat while LND is silent, and leave when their worker must."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager, suppress
+from datetime import timedelta
+from typing import Any, TypeVar
+
+from temporalio import activity
+from temporalio.exceptions import ApplicationError
+
+Result = TypeVar("Result")
+
+HEARTBEAT_TIMEOUT = timedelta(seconds=15)
+_EVERY_SECONDS = HEARTBEAT_TIMEOUT.total_seconds() / 3
+
+
+@asynccontextmanager
+async def heartbeating() -> AsyncIterator[None]:
+    """Beats until left. A local activity has no heartbeat; there this does nothing."""
+    if activity.info().is_local:
+        yield
+        return
+    beating = asyncio.create_task(_beat())
+    try:
+        yield
+    finally:
+        beating.cancel()
+        with suppress(asyncio.CancelledError):
+            await beating
+
+
+async def _beat() -> None:
+    while True:
+        activity.heartbeat()
+        await asyncio.sleep(_EVERY_SECONDS)
+
+
+async def until_shutdown(work: Coroutine[Any, Any, Result]) -> Result:
+    """The work's result; if this worker has to stop first, an error that moves the work on."""
+    working = asyncio.ensure_future(work)
+    leaving = asyncio.ensure_future(activity.wait_for_worker_shutdown())
+    try:
+        await asyncio.wait({working, leaving}, return_when=asyncio.FIRST_COMPLETED)
+        if working.done():
+            return working.result()
+        raise ApplicationError("this worker is shutting down: another one takes over")
+    finally:
+        working.cancel()
+        leaving.cancel()

@@ -1,0 +1,173 @@
+"""Paying through LND. Safe to run again at any point: every run asks LND first."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime
+from typing import Final
+
+from temporalio import activity
+
+from activities.dispatching import Dispatching, is_young
+from activities.errors import application_error
+from activities.heartbeats import heartbeating, until_shutdown
+from fulgurite.calls import (
+    DISPATCH_PAYMENT,
+    FOLLOW_PAYMENT,
+    Dispatch,
+    Dispatched,
+    DispatchOutcome,
+    Follow,
+)
+from fulgurite.errors import (
+    FulguriteError,
+    InvalidRequestError,
+    NodeError,
+    PaymentNotFoundError,
+    UnknownNodeError,
+    WrongNetworkError,
+)
+from fulgurite.identity import Preimage
+from fulgurite.money import Msat
+from fulgurite.payments import PaymentStatus
+from fulgurite.receipts import PaymentUpdate
+from fulgurite.requests import Order, understand
+from fulgurite.sealing import UnsealingKey
+from nodes.lnd.payments import NodePayment
+from nodes.registry import Nodes
+from nodes.roles import Role
+
+# A stream that is silent for this long may be dead: ask anew. The answer costs one message.
+_ASK_ANEW_SECONDS: Final = 30.0
+_PAUSE_SECONDS: Final = 1.0
+
+
+class PaymentActivities:
+    """Payments of every node whose pay credential this worker holds."""
+
+    def __init__(self, nodes: Nodes, key: UnsealingKey) -> None:
+        self._nodes = nodes
+        self._key = key
+
+    @activity.defn(name=DISPATCH_PAYMENT.name)
+    async def dispatch(self, ask: Dispatch) -> Dispatched:
+        """Tracks, sends if LND knows nothing, and listens for `ask.follow_seconds`.
+
+        As a local activity it answers UNCERTAIN where it cannot tell; as an activity of
+        the node's queue it raises, so that Temporal retries and shows why.
+        Raises InvalidRequestErrors, not to be retried, when nothing moved.
+        """
+        try:
+            async with heartbeating():
+                return await self._dispatch(ask)
+        except NodeError as error:
+            if not activity.info().is_local:
+                raise application_error(error) from error
+            return Dispatched(outcome=DispatchOutcome.UNCERTAIN, because=str(error))
+        except FulguriteError as error:
+            raise application_error(error) from error
+
+    async def _dispatch(self, ask: Dispatch) -> Dispatched:
+        order = understand(ask.request)
+        try:
+            connection = self._nodes.connection(ask.request.node)
+        except UnknownNodeError as error:
+            if is_young(ask):
+                raise
+            # Another worker may know the node, and may have dispatched before it died.
+            return Dispatched(outcome=DispatchOutcome.NOT_HERE, because=str(error))
+        if order.network not in {None, connection.config.network}:
+            raise WrongNetworkError(
+                f"the invoice is for {order.network}, {connection.name} is on "
+                f"{connection.config.network}: pay from a node there"
+            )
+        if not connection.holds(Role.PAY):
+            return Dispatched(
+                outcome=DispatchOutcome.NOT_HERE,
+                because=f"this worker holds no pay macaroon of {connection.name}",
+            )
+        threshold_sat = connection.config.approval_above_sat
+        ending = await Dispatching(
+            self._nodes.payments(connection.name),
+            ask,
+            order,
+            preimage=self._open(ask, order),
+            approval_above=None if threshold_sat is None else Msat.from_sat(threshold_sat),
+        ).run()
+        update = None
+        if ending.outcome is DispatchOutcome.FOLLOWED:
+            update = (
+                self._update(ending.payment)
+                if ending.payment
+                else PaymentUpdate(status=PaymentStatus.IN_FLIGHT)
+            )
+        return Dispatched(
+            outcome=ending.outcome, update=update, sent=ending.sent, because=ending.because
+        )
+
+    @activity.defn(name=FOLLOW_PAYMENT.name)
+    async def follow(self, ask: Follow) -> PaymentUpdate:
+        """Follows a payment that LND has to its verdict, or to `ask.until`.
+
+        Raises NodeErrors, to be retried for ever.
+        """
+        try:
+            async with heartbeating():
+                return await until_shutdown(self._follow(ask))
+        except FulguriteError as error:
+            raise application_error(error, retryable=True) from error
+
+    async def _follow(self, ask: Follow) -> PaymentUpdate:
+        node = self._nodes.payments(ask.node)
+        latest = PaymentUpdate(status=PaymentStatus.IN_FLIGHT)
+        while (seconds := (ask.until - datetime.now(UTC)).total_seconds()) > 0:
+            try:
+                async with (
+                    node.track(ask.payment_hash) as updates,
+                    asyncio.timeout(min(seconds, _ASK_ANEW_SECONDS)),
+                ):
+                    async for payment in updates:
+                        if _is_stale(payment, ask):
+                            continue
+                        latest = self._update(payment)
+                        if latest.terminal:
+                            return latest
+            except (PaymentNotFoundError, TimeoutError):
+                pass
+            # NotFound is no verdict, nor is silence, nor the end of a stream: ask again.
+            await asyncio.sleep(_PAUSE_SECONDS)
+        return latest
+
+    def _open(self, ask: Dispatch, order: Order) -> Preimage | None:
+        if ask.request.keysend is None:
+            return None
+        preimage = self._key.open(ask.request.keysend.sealed_preimage)
+        if not preimage.settles(order.payment_hash):
+            raise InvalidRequestError("the sealed preimage does not belong to the payment hash")
+        return preimage
+
+    def _update(self, payment: NodePayment) -> PaymentUpdate:
+        return PaymentUpdate(
+            status=payment.status,
+            failure_reason=payment.failure_reason,
+            payment_index=payment.payment_index,
+            amount_msat=payment.amount,
+            fee_msat=payment.fee,
+            parts=payment.parts,
+            attempts=payment.attempts,
+            created_at=payment.created_at,
+            resolved_at=payment.resolved_at,
+            expiry_height=payment.expiry_height,
+            sealed_preimage=(
+                self._key.sealing_key.seal(payment.preimage) if payment.preimage else None
+            ),
+        )
+
+
+def _is_stale(payment: NodePayment, ask: Follow) -> bool:
+    """Whether this is the FAILED of an earlier send, which we know already."""
+    return (
+        payment.status is PaymentStatus.FAILED
+        and ask.last_failed_index is not None
+        and payment.payment_index <= ask.last_failed_index
+    )

@@ -1,0 +1,151 @@
+"""The simulated devnet: every node of the topology, in this process."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType, TracebackType
+from typing import Self
+
+from devnet import topology
+from devnet.node import LightningNode
+from devnet.simulated.chain import Chain
+from devnet.simulated.channels import FeePolicy
+from devnet.simulated.faults import Faults
+from devnet.simulated.graph import Graph
+from devnet.simulated.htlcs import Switch
+from devnet.simulated.ledger import Ledger
+from devnet.simulated.node import SimulatedNode
+from devnet.simulated.payment_requests import PaymentRequestCodec
+
+
+class SimulatedNetwork:
+    """A `devnet.network.Network` without daemons, plus what only a simulation can offer.
+
+    `faults` orders trouble, `ledger` knows the truth about the money, `chain` has the
+    height. Everything happens on the event loop that entered it.
+    """
+
+    def __init__(self, state_dir: Path) -> None:
+        self.chain = Chain()
+        self.faults = Faults()
+        self.ledger = Ledger(self._owned_msat)
+        self._state_dir = state_dir
+        self._graph = Graph()
+        self._switch = Switch(
+            self._graph, self.faults.holds, self.ledger, lambda: self.chain.height
+        )
+        self._nodes: dict[str, SimulatedNode] = {}
+        self._restarts: set[asyncio.Task[None]] = set()
+
+    @property
+    def kind(self) -> str:
+        return "simulated"
+
+    @property
+    def state_dir(self) -> Path:
+        return self._state_dir
+
+    @property
+    def nodes(self) -> Mapping[str, LightningNode]:
+        return MappingProxyType({name: node.driver for name, node in self._nodes.items()})
+
+    async def __aenter__(self) -> Self:
+        codec = PaymentRequestCodec()
+        for name in topology.NODES:
+            self._nodes[name] = SimulatedNode(
+                name,
+                folder=self._state_dir / name,
+                chain=self.chain,
+                graph=self._graph,
+                switch=self._switch,
+                ledger=self.ledger,
+                faults=self.faults,
+                codec=codec,
+                restart=lambda name=name: self._restart_soon(name),
+            )
+        for plan in topology.CHANNELS:
+            self._open(plan)
+        await asyncio.gather(*(node.start() for node in self._nodes.values()))
+        self._write_directory()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await asyncio.gather(*self._restarts, return_exceptions=True)
+        await asyncio.gather(*(node.stop() for node in self._nodes.values()))
+        for node in self._nodes.values():
+            node.close()
+
+    async def mine(self, blocks: int) -> None:
+        self.chain.mine(blocks)
+
+    async def stop_node(self, name: str) -> None:
+        await self._nodes[name].stop()
+
+    async def start_node(self, name: str) -> None:
+        await self._nodes[name].start()
+
+    def disconnect(self, one: str, other: str) -> None:
+        """Takes the links between two nodes down. HTLCs locked in on them hang."""
+        self._graph.sever(one, other)
+
+    def connect(self, one: str, other: str) -> None:
+        """Takes them up again; what hung goes on."""
+        self._graph.join(one, other)
+
+    async def settled_down(self) -> None:
+        """Waits until every restart that a fault ordered is over."""
+        await asyncio.gather(*self._restarts)
+
+    def _open(self, plan: topology.ChannelPlan) -> None:
+        channel = self._graph.open_channel(
+            plan.opener,
+            plan.peer,
+            capacity_sat=plan.capacity_sat,
+            push_sat=plan.push_sat,
+            policy=FeePolicy(
+                topology.BASE_FEE_MSAT, topology.FEE_RATE_PPM, topology.CLTV_EXPIRY_DELTA_BLOCKS
+            ),
+            block_height=self.chain.height - 6,
+        )
+        self._nodes[plan.opener].wallet_sat -= plan.capacity_sat
+        self.ledger.channel_opened(channel.channel_id, channel.balances_msat)
+
+    def _owned_msat(self) -> dict[tuple[int, str], int]:
+        """Who owns what of each channel; an HTLC is its sender's until it settles."""
+        owned: dict[tuple[int, str], int] = {}
+        for channel_id, channel in self._graph.channels.items():
+            for node, balance_msat in channel.balances_msat.items():
+                owned[channel_id, node] = balance_msat
+            for htlc in channel.pending.values():
+                owned[channel_id, htlc.sender] += htlc.amount_msat
+        return owned
+
+    def _restart_soon(self, name: str) -> None:
+        async def restart() -> None:
+            await self.stop_node(name)
+            await self.start_node(name)
+
+        task = asyncio.get_running_loop().create_task(restart())
+        self._restarts.add(task)
+        task.add_done_callback(self._restarts.discard)
+
+    def _write_directory(self) -> None:
+        """What a process beside this one needs to reach the nodes."""
+        directory = {
+            name: {
+                "address": node.address,
+                "tls_cert_path": str(node.tls_cert_path),
+                "macaroon_dir": str(node.macaroon_dir),
+            }
+            for name, node in self.nodes.items()
+        }
+        path = self._state_dir / "network.json"
+        path.write_text(json.dumps({"kind": self.kind, "nodes": directory}, indent=2))

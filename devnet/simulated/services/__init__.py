@@ -1,0 +1,1 @@
+"""lnd's gRPC services, each in a room of its own."""

@@ -1,0 +1,195 @@
+"""lnrpc.Lightning: the node itself, its invoices, channels, peers and past payments."""
+
+from __future__ import annotations
+
+import bisect
+import hashlib
+import secrets
+from typing import TYPE_CHECKING, Any
+
+import grpc
+
+from devnet.simulated.errors import RpcError
+from devnet.simulated.marshal import channel_message, invoice_message, payment_message
+from devnet.simulated.payment_requests import NETWORK
+from devnet.simulated.requests import HASH_BYTES
+from protos.lnrpc import lightning_pb2, lightning_pb2_grpc
+
+if TYPE_CHECKING:
+    from devnet.simulated.node import SimulatedNode
+
+Context = grpc.aio.ServicerContext[Any, Any]
+
+VERSION = "0.21.2-beta commit=v0.21.2-beta"
+
+
+class LightningService(lightning_pb2_grpc.LightningServicer):
+    def __init__(self, node: SimulatedNode) -> None:
+        self._node = node
+
+    async def GetInfo(  # type: ignore[override]
+        self, request: lightning_pb2.GetInfoRequest, context: Context
+    ) -> lightning_pb2.GetInfoResponse:
+        node = self._node
+        channels = node.graph.channels_of(node.name)
+        return lightning_pb2.GetInfoResponse(
+            version=VERSION,
+            identity_pubkey=node.public_key,
+            alias=node.name,
+            num_active_channels=sum(channel.active for channel in channels),
+            num_peers=len(node.graph.peers_of(node.name)),
+            block_height=node.chain.height,
+            synced_to_chain=True,
+            synced_to_graph=True,
+            chains=[lightning_pb2.Chain(network=NETWORK)],
+        )
+
+    async def DecodePayReq(  # type: ignore[override]
+        self, request: lightning_pb2.PayReqString, context: Context
+    ) -> lightning_pb2.PayReq:
+        read = self._node.codec.read(request.pay_req)
+        return lightning_pb2.PayReq(
+            destination=read.destination,
+            payment_hash=read.payment_hash.hex(),
+            timestamp=read.timestamp,
+            expiry=read.expiry_seconds,
+            description=read.description,
+            cltv_expiry=read.final_cltv_delta_blocks,
+            payment_addr=read.payment_addr or bytes(HASH_BYTES),
+            num_msat=read.amount_msat,
+        )
+
+    async def ListPayments(  # type: ignore[override]
+        self, request: lightning_pb2.ListPaymentsRequest, context: Context
+    ) -> lightning_pb2.ListPaymentsResponse:
+        """A page, oldest first either way; the offset itself is never part of it."""
+        payments = self._node.payments.all()
+        if not request.include_incomplete:
+            payments = [p for p in payments if p.status == lightning_pb2.Payment.SUCCEEDED]
+        size = request.max_payments or len(payments)
+        indexes = [payment.index for payment in payments]
+        if request.reversed:
+            end = bisect.bisect_left(indexes, request.index_offset or 1 << 63)
+            page = payments[max(0, end - size) : end]
+        else:
+            start = bisect.bisect_right(indexes, request.index_offset)
+            page = payments[start : start + size]
+        return lightning_pb2.ListPaymentsResponse(
+            payments=[
+                payment_message(payment, self._node.graph, omit_hops=request.omit_hops)
+                for payment in page
+            ],
+            first_index_offset=page[0].index if page else 0,
+            last_index_offset=page[-1].index if page else 0,
+        )
+
+    async def ListChannels(  # type: ignore[override]
+        self, request: lightning_pb2.ListChannelsRequest, context: Context
+    ) -> lightning_pb2.ListChannelsResponse:
+        name, graph = self._node.name, self._node.graph
+        return lightning_pb2.ListChannelsResponse(
+            channels=[
+                channel_message(channel, name, graph)
+                for channel in graph.channels_of(name)
+                if (channel.active or not request.active_only)
+                and request.peer.hex() in ("", graph.public_key_of(channel.other(name)))
+            ]
+        )
+
+    async def ListPeers(  # type: ignore[override]
+        self, request: lightning_pb2.ListPeersRequest, context: Context
+    ) -> lightning_pb2.ListPeersResponse:
+        graph = self._node.graph
+        return lightning_pb2.ListPeersResponse(
+            peers=[
+                lightning_pb2.Peer(pub_key=graph.public_key_of(peer), address="127.0.0.1:9735")
+                for peer in graph.peers_of(self._node.name)
+            ]
+        )
+
+    async def GetNodeInfo(  # type: ignore[override]
+        self, request: lightning_pb2.NodeInfoRequest, context: Context
+    ) -> lightning_pb2.NodeInfo:
+        name = self._known_peer(request.pub_key)
+        return lightning_pb2.NodeInfo(
+            node=lightning_pb2.LightningNode(pub_key=request.pub_key, alias=name),
+            num_channels=len(self._node.graph.channels_of(name)),
+        )
+
+    async def WalletBalance(  # type: ignore[override]
+        self, request: lightning_pb2.WalletBalanceRequest, context: Context
+    ) -> lightning_pb2.WalletBalanceResponse:
+        return lightning_pb2.WalletBalanceResponse(
+            total_balance=self._node.wallet_sat, confirmed_balance=self._node.wallet_sat
+        )
+
+    async def AddInvoice(  # type: ignore[override]
+        self, request: lightning_pb2.Invoice, context: Context
+    ) -> lightning_pb2.AddInvoiceResponse:
+        preimage = request.r_preimage or secrets.token_bytes(HASH_BYTES)
+        if len(preimage) != HASH_BYTES:
+            raise RpcError(f"invalid preimage length of {len(preimage)}, want {HASH_BYTES}")
+        invoice = self._node.invoices.add(
+            memo=request.memo,
+            preimage=preimage,
+            payment_hash=hashlib.sha256(preimage).digest(),
+            value_msat=request.value_msat,
+            expiry_seconds=request.expiry,
+            final_cltv_delta_blocks=request.cltv_expiry,
+            private=request.private,
+        )
+        return lightning_pb2.AddInvoiceResponse(
+            r_hash=invoice.request.payment_hash,
+            payment_request=invoice.payment_request,
+            add_index=invoice.add_index,
+            payment_addr=invoice.request.payment_addr,
+        )
+
+    async def LookupInvoice(  # type: ignore[override]
+        self, request: lightning_pb2.PaymentHash, context: Context
+    ) -> lightning_pb2.Invoice:
+        if request.r_hash and len(request.r_hash) != HASH_BYTES:
+            raise RpcError(
+                f"payment hash must be exactly 32 bytes, is instead {len(request.r_hash)}"
+            )
+        invoice = self._node.invoices.find(request.r_hash)
+        if invoice is None:
+            raise RpcError("unable to locate invoice", grpc.StatusCode.NOT_FOUND)
+        return invoice_message(invoice)
+
+    async def ConnectPeer(  # type: ignore[override]
+        self, request: lightning_pb2.ConnectPeerRequest, context: Context
+    ) -> lightning_pb2.ConnectPeerResponse:
+        peer = self._known_peer(request.addr.pubkey)
+        if self._node.graph.connected(self._node.name, peer):
+            raise RpcError(f"already connected to peer: {request.addr.pubkey}@127.0.0.1:9735")
+        self._node.graph.join(self._node.name, peer)
+        return lightning_pb2.ConnectPeerResponse(status=f"connection to {peer} initiated")
+
+    async def DisconnectPeer(  # type: ignore[override]
+        self, request: lightning_pb2.DisconnectPeerRequest, context: Context
+    ) -> lightning_pb2.DisconnectPeerResponse:
+        peer = self._known_peer(request.pub_key)
+        if not self._node.graph.connected(self._node.name, peer):
+            raise RpcError(f"unable to disconnect peer: peer {request.pub_key} is not connected")
+        self._node.graph.sever(self._node.name, peer)
+        return lightning_pb2.DisconnectPeerResponse(status="disconnect initiated")
+
+    async def BakeMacaroon(  # type: ignore[override]
+        self, request: lightning_pb2.BakeMacaroonRequest, context: Context
+    ) -> lightning_pb2.BakeMacaroonResponse:
+        if not request.permissions:
+            raise RpcError(
+                "permission list cannot be empty. specify at least one action/entity pair"
+            )
+        for permission in request.permissions:
+            if permission.entity != "uri":
+                raise RpcError(f"invalid permission entity {permission.entity}: name a uri")
+        baked = self._node.macaroons.bake(permission.action for permission in request.permissions)
+        return lightning_pb2.BakeMacaroonResponse(macaroon=baked)
+
+    def _known_peer(self, public_key: str) -> str:
+        name = self._node.graph.name_of(public_key)
+        if name is None:
+            raise RpcError("unable to find node", grpc.StatusCode.NOT_FOUND)
+        return name

@@ -1,0 +1,84 @@
+"""routerrpc.Router: sending payments and following them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import grpc
+
+from devnet.simulated.errors import RpcError
+from devnet.simulated.graph import Graph
+from devnet.simulated.marshal import payment_message
+from devnet.simulated.payment_requests import PaymentRequestCodec
+from devnet.simulated.payments import OutgoingPayment, PaymentEngine
+from devnet.simulated.requests import HASH_BYTES, read_intent
+from protos.lnrpc import lightning_pb2
+from protos.routerrpc import router_pb2, router_pb2_grpc
+
+Context = grpc.aio.ServicerContext[Any, Any]
+
+
+class RouterService(router_pb2_grpc.RouterServicer):
+    def __init__(
+        self, engine: PaymentEngine, graph: Graph, codec: PaymentRequestCodec, own_key: str
+    ) -> None:
+        self._engine = engine
+        self._graph = graph
+        self._codec = codec
+        self._own_key = own_key
+
+    async def SendPaymentV2(
+        self, request: router_pb2.SendPaymentRequest, context: Context
+    ) -> AsyncIterator[lightning_pb2.Payment]:
+        intent = read_intent(request, self._codec, self._own_key)
+        payment = self._engine.initiate(intent)
+        # Listens before it launches, so that no state is missed, the first included.
+        updates = Subscription(payment, self._graph, quiet=request.no_inflight_updates)
+        self._engine.launch(payment)
+        async for update in updates:
+            yield update
+
+    async def TrackPaymentV2(
+        self, request: router_pb2.TrackPaymentRequest, context: Context
+    ) -> AsyncIterator[lightning_pb2.Payment]:
+        if len(request.payment_hash) != HASH_BYTES:
+            length = len(request.payment_hash)
+            raise RpcError(f"invalid hash length of {length}, want {HASH_BYTES}")
+        payment = self._engine.find(request.payment_hash)
+        if payment is None:
+            raise RpcError("payment isn't initiated", grpc.StatusCode.NOT_FOUND)
+        async for update in Subscription(payment, self._graph, quiet=request.no_inflight_updates):
+            yield update
+
+
+class Subscription:
+    """A payment's states from now on, the present one first; ends after a terminal one.
+
+    `quiet` leaves out all but the terminal state.
+    """
+
+    def __init__(self, payment: OutgoingPayment, graph: Graph, *, quiet: bool) -> None:
+        self._payment = payment
+        self._graph = graph
+        self._quiet = quiet
+        self._updates: asyncio.Queue[lightning_pb2.Payment | None] = asyncio.Queue()
+        payment.listeners.append(self._on_change)
+        self._on_change()
+
+    def _on_change(self) -> None:
+        terminal = self._payment.is_terminal
+        if terminal or not self._quiet:
+            self._updates.put_nowait(payment_message(self._payment, self._graph))
+        if terminal:
+            self._updates.put_nowait(None)
+            self._payment.listeners.remove(self._on_change)
+
+    async def __aiter__(self) -> AsyncIterator[lightning_pb2.Payment]:
+        try:
+            while (update := await self._updates.get()) is not None:
+                yield update
+        finally:
+            if self._on_change in self._payment.listeners:
+                self._payment.listeners.remove(self._on_change)

@@ -1,0 +1,80 @@
+"""What workflows ask of the world: the names and shapes of the activities.
+
+Workflows and activities both import this and never each other.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Generic, TypeVar
+
+from pydantic import Field
+
+from fulgurite.identity import PaymentHash
+from fulgurite.model import Model
+from fulgurite.receipts import PaymentUpdate
+from fulgurite.requests import NodeName, PaymentRequest
+
+Takes = TypeVar("Takes", bound=Model)
+Gives = TypeVar("Gives", bound=Model)
+
+
+@dataclass(frozen=True)
+class Call(Generic[Takes, Gives]):
+    """An activity by its name, with the one model it takes and the one it gives."""
+
+    name: str
+    takes: type[Takes]
+    gives: type[Gives]
+
+
+class Dispatch(Model):
+    """Track the hash; send it if LND does not know it; follow it for a while."""
+
+    request: PaymentRequest
+    requested_at: datetime
+    send_until: datetime
+    follow_seconds: float
+    approved: bool = False
+    last_failed_index: int | None = Field(
+        default=None, description="the FAILED that this attempt follows: not news any more"
+    )
+    uncertain: bool = Field(
+        default=False, description="an earlier dispatch may have reached LND: never conclude fast"
+    )
+
+
+class DispatchOutcome(StrEnum):
+    """How a dispatch ended."""
+
+    FOLLOWED = "FOLLOWED"  # LND has it: `update` is its last word
+    NEEDS_APPROVAL = "NEEDS_APPROVAL"  # LND has nothing; the node's threshold wants a person
+    LAPSED = "LAPSED"  # LND has nothing, and it is too late to send
+    NOT_HERE = "NOT_HERE"  # this worker holds no pay credential: ask on the node's queue
+    UNCERTAIN = "UNCERTAIN"  # LND may have it; nobody could be asked
+
+
+class Dispatched(Model):
+    """What is known after a dispatch."""
+
+    outcome: DispatchOutcome
+    update: PaymentUpdate | None = None
+    sent: bool = Field(default=False, description="LND accepted a send from this dispatch")
+    because: str = ""
+
+
+class Follow(Model):
+    """Follow a payment that LND has, until its verdict or until the time is over."""
+
+    node: NodeName
+    payment_hash: PaymentHash
+    until: datetime
+    last_failed_index: int | None = None
+
+
+DISPATCH_PAYMENT = Call("payment.dispatch", Dispatch, Dispatched)
+FOLLOW_PAYMENT = Call("payment.follow", Follow, PaymentUpdate)
+
+CALLS = (DISPATCH_PAYMENT, FOLLOW_PAYMENT)

@@ -1,0 +1,103 @@
+"""What can go wrong, in one hierarchy.
+
+Each error knows whether asking again can help, and its message says what to do next.
+
+Nothing here says that a payment failed: that is LND's verdict and comes as a result
+(`fulgurite.payments.Receipt`), never as an exception.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class FulguriteError(Exception):
+    """Base of all. `retryable`: the same request can succeed later without a change."""
+
+    retryable: ClassVar[bool] = False
+
+
+# The caller's to mend. Refused before anything moved.
+
+
+class InvalidRequestError(FulguriteError):
+    """The request contradicts itself or lacks something."""
+
+
+class MalformedInvoiceError(InvalidRequestError):
+    """The text is no BOLT11 invoice: wrong checksum, cut off, or not signed."""
+
+
+class WrongNetworkError(InvalidRequestError):
+    """The invoice belongs to another network than the node."""
+
+
+class InvoiceExpiredError(InvalidRequestError):
+    """The invoice's time was over before anything was sent."""
+
+
+class AmountError(InvalidRequestError):
+    """The amount is missing, or given by the invoice and by the request too."""
+
+
+class SelfPaymentError(InvalidRequestError):
+    """The invoice is the paying node's own."""
+
+
+class UnknownNodeError(InvalidRequestError):
+    """No node of that name is configured."""
+
+
+class RefusedByNodeError(InvalidRequestError):
+    """LND refused the request before it became a payment, in words we do not know."""
+
+
+# The operator's to mend. The same call works once the node or its credential is right.
+
+
+class NodeError(FulguriteError):
+    """Something about the node or the way to it."""
+
+    retryable = True
+
+
+class NodeUnavailableError(NodeError):
+    """No answer: down, unreachable, or too slow. What was asked may still have happened."""
+
+
+class NodeNotReadyError(NodeError):
+    """LND answers, but is locked, starting or not yet in step with the chain."""
+
+
+class CredentialError(NodeError):
+    """The macaroon is missing, wrong, or does not permit the call."""
+
+
+class UnexpectedAnswerError(NodeError):
+    """LND said something that this version does not know."""
+
+
+class UnsupportedVersionError(NodeError):
+    """LND is older than a feature in use needs."""
+
+
+# Found while looking, and not errors to the one who looks.
+
+
+class PaymentNotFoundError(FulguriteError):
+    """LND does not know the hash. After a send this proves nothing: ask again."""
+
+
+class AlreadyExistsError(FulguriteError):
+    """LND has this payment already: under way or settled. Track it."""
+
+
+def by_name(name: str) -> type[FulguriteError] | None:
+    """The class that an error crossed a process border as, by its name."""
+    pending: list[type[FulguriteError]] = [FulguriteError]
+    while pending:
+        kind = pending.pop()
+        if kind.__name__ == name:
+            return kind
+        pending.extend(kind.__subclasses__())
+    return None

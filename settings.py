@@ -1,0 +1,116 @@
+"""How this installation is configured: `FULGURITE_*` variables over a TOML file.
+
+The file is named by `FULGURITE_CONFIG`. Several nodes are told apart by name:
+`FULGURITE_NODES__ALICE__ADDRESS` is `[nodes.alice] address` of the file. Secrets are named
+by path and never by value.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+from fulgurite.errors import InvalidRequestError
+from fulgurite.sealing import SealingKey, UnsealingKey
+from nodes.config import LndConfig
+
+CONFIG_VARIABLE = "FULGURITE_CONFIG"
+
+
+class Settings(BaseSettings):
+    """Everything that can be set. What has no default must be given."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="FULGURITE_",
+        env_nested_delimiter="__",
+        extra="forbid",
+        frozen=True,
+        hide_input_in_errors=True,
+    )
+
+    temporal_address: str = "127.0.0.1:7233"
+    temporal_namespace: str = "default"
+    temporal_tls: bool = False
+    temporal_api_key_path: Path | None = Field(default=None, description="Temporal Cloud's key")
+
+    nodes: dict[str, LndConfig] = Field(default_factory=dict)
+
+    unsealing_key_path: Path | None = Field(
+        default=None, description="the private half; workers and readers of proofs need it"
+    )
+    sealing_key: str | None = Field(
+        default=None, description="the public half, for clients that send keysends"
+    )
+
+    metrics_address: str = Field(default="127.0.0.1:9464", description="Prometheus, /metrics")
+    health_address: str = Field(default="127.0.0.1:9465", description="/livez and /readyz")
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    graceful_shutdown_seconds: int = Field(default=15, ge=0, le=600)
+    max_concurrent_payments: int = Field(
+        default=200, ge=1, description="local activities under way in one worker"
+    )
+    max_followed_payments: int = Field(
+        default=2_000, ge=1, description="payments in flight that one worker follows"
+    )
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - the signature is given
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - the signature is given
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Arguments, then the environment, then the file."""
+        sources: tuple[PydanticBaseSettingsSource, ...] = (init_settings, env_settings)
+        if path := os.environ.get(CONFIG_VARIABLE):
+            return (*sources, TomlConfigSettingsSource(settings_cls, Path(path)))
+        return sources
+
+    def unsealing_key(self) -> UnsealingKey:
+        """Raises InvalidRequestError, which says how to make one."""
+        if self.unsealing_key_path is None:
+            raise InvalidRequestError(
+                "set FULGURITE_UNSEALING_KEY_PATH to a file made by `fulgurite key new FILE`"
+            )
+        return UnsealingKey(_text_of(self.unsealing_key_path))
+
+    def public_sealing_key(self) -> SealingKey:
+        """The public half, as configured or as it follows from the private one."""
+        if self.sealing_key is not None:
+            return SealingKey(self.sealing_key)
+        return self.unsealing_key().sealing_key
+
+    def temporal_api_key(self) -> str | None:
+        return _text_of(self.temporal_api_key_path) if self.temporal_api_key_path else None
+
+
+def load() -> Settings:
+    """Raises InvalidRequestError that names every wrong setting, and no value."""
+    try:
+        return Settings()
+    except ValidationError as error:
+        mistakes = "; ".join(
+            f"{'.'.join(map(str, mistake['loc']))}: {mistake['msg']}"
+            for mistake in error.errors(include_input=False, include_url=False)
+        )
+        raise InvalidRequestError(f"the configuration is wrong: {mistakes}") from None
+    except (OSError, ValueError) as error:
+        raise InvalidRequestError(f"{CONFIG_VARIABLE}: {error}") from None
+
+
+def _text_of(path: Path) -> str:
+    try:
+        return path.read_text().strip()
+    except OSError as error:
+        raise InvalidRequestError(f"cannot read {path}: {error.strerror}") from None

@@ -1,0 +1,60 @@
+"""Calling activities by the contracts of `fulgurite.calls`, typed on both sides."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from temporalio import workflow
+from temporalio.common import RetryPolicy
+from temporalio.exceptions import ActivityError, ApplicationError
+
+from fulgurite.calls import Call, Gives, Takes
+from fulgurite.errors import InvalidRequestError, by_name
+
+# One try: what a local activity cannot tell is asked again where operators see it.
+_ONCE = RetryPolicy(maximum_attempts=1)
+_FOR_EVER = RetryPolicy(
+    initial_interval=timedelta(seconds=1), maximum_interval=timedelta(seconds=30)
+)
+_LOCAL_TIMEOUT = timedelta(seconds=60)
+_HEARTBEAT_TIMEOUT = timedelta(seconds=15)
+
+
+async def call_local(call: Call[Takes, Gives], ask: Takes, *, summary: str) -> Gives:
+    """Within the workflow's task, on the worker that runs it. Not retried."""
+    given: Gives = await workflow.execute_local_activity(
+        call.name,
+        ask,
+        result_type=call.gives,
+        start_to_close_timeout=_LOCAL_TIMEOUT,
+        retry_policy=_ONCE,
+        summary=summary,
+    )
+    return given
+
+
+def start_on(
+    queue: str, call: Call[Takes, Gives], ask: Takes, *, at_most: timedelta, summary: str
+) -> workflow.ActivityHandle[Gives]:
+    """On a task queue, heartbeating, retried until it gives an answer or refuses."""
+    handle: workflow.ActivityHandle[Gives] = workflow.start_activity(
+        call.name,
+        ask,
+        task_queue=queue,
+        result_type=call.gives,
+        start_to_close_timeout=at_most,
+        heartbeat_timeout=_HEARTBEAT_TIMEOUT,
+        retry_policy=_FOR_EVER,
+        cancellation_type=workflow.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
+        summary=summary,
+    )
+    return handle
+
+
+def refusal(error: ActivityError) -> ApplicationError | None:
+    """The caller's own mistake, if that is why the activity ended; it proves nothing moved."""
+    cause = error.cause
+    if not isinstance(cause, ApplicationError) or not cause.non_retryable:
+        return None
+    kind = by_name(cause.type or "")
+    return cause if kind and issubclass(kind, InvalidRequestError) else None

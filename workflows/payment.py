@@ -1,0 +1,417 @@
+"""An outgoing payment, from the request to LND's verdict."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import datetime, timedelta
+from typing import Any
+
+from pydantic import ValidationError
+from temporalio import workflow
+from temporalio.exceptions import ActivityError, ApplicationError
+
+from fulgurite import ids
+from fulgurite.calls import (
+    DISPATCH_PAYMENT,
+    FOLLOW_PAYMENT,
+    Dispatch,
+    Dispatched,
+    DispatchOutcome,
+    Follow,
+)
+from fulgurite.errors import FulguriteError, InvalidRequestError, InvoiceExpiredError
+from fulgurite.payments import PAYMENT, PaymentEvent, PaymentState, pause_before_attempt
+from fulgurite.progress import Progress
+from fulgurite.receipts import PaymentUpdate, PaymentView, Receipt
+from fulgurite.requests import Approval, Cancellation, Order, PaymentRequest, Rejection, understand
+from workflows import search_attributes
+from workflows.calling import call_local, refusal, start_on
+
+# The fast path listens for this long; well below a workflow task's timeout of ten seconds.
+FAST_PATH_SECONDS = 5.0
+# How long one activity dispatches or follows before the workflow takes stock.
+_DISPATCH_AT_MOST = timedelta(minutes=5)
+_FOLLOW = timedelta(hours=6)
+_PAUSE_AFTER_DEFECT = timedelta(seconds=30)
+
+
+@workflow.defn(name="PaymentWorkflow")
+class PaymentWorkflow:
+    """Pays once. Its id is `payment/<payment hash>`, so that a second caller attaches.
+
+    Ends with a receipt for every outcome of the payment, FAILED included, and as a failed
+    workflow only where the request was refused before anything moved.
+    """
+
+    @workflow.init
+    def __init__(self, request: Any, carried: Progress | None = None) -> None:
+        # `request` is any JSON: a malformed one must be refused, and never wedge the task.
+        self._progress = carried or Progress(requested_at=workflow.info().start_time)
+        self._refusal: ApplicationError | None = None
+        self._decision: Approval | Rejection | None = None
+        self._request: PaymentRequest
+        self._order: Order
+        try:
+            self._request = PaymentRequest.model_validate(request)
+            self._order = understand(self._request)
+            self._check_id()
+        except ValidationError as error:
+            self._refusal = _refused(InvalidRequestError(_readable(error)))
+        except FulguriteError as error:
+            self._refusal = _refused(error)
+
+    @workflow.run
+    async def run(self, request: Any, carried: Progress | None = None) -> Receipt:  # noqa: ARG002 - read in __init__
+        """Raises ApplicationError, named as in `fulgurite.errors`, for a refused request."""
+        if self._refusal:
+            raise self._refusal
+        story = asyncio.create_task(self._story())
+        while not story.done():
+            try:
+                await asyncio.shield(story)
+            except asyncio.CancelledError:
+                # Temporal's own cancel is an order like any other: it ends attempts, and
+                # never our knowledge of what is in flight.
+                self._cancel("canceled in Temporal")
+        return story.result()
+
+    async def _story(self) -> Receipt:
+        while self._progress.state not in PAYMENT.terminal:
+            match self._progress.state:
+                case PaymentState.REQUESTED:
+                    self._begin()
+                case PaymentState.AWAITING_APPROVAL:
+                    await self._ask_a_person()
+                case PaymentState.DISPATCHING:
+                    await self._dispatch()
+                case PaymentState.IN_FLIGHT | PaymentState.STUCK:
+                    await self._follow()
+                case PaymentState.BACKING_OFF:
+                    await self._back_off()
+            if workflow.info().is_continue_as_new_suggested():
+                await self._carry_on_in_a_new_run()
+        await workflow.wait_condition(workflow.all_handlers_finished)
+        if self._refusal:
+            raise self._refusal
+        receipt = self._progress.receipt(self._request, self._order, workflow.now())
+        self._count(receipt)
+        return receipt
+
+    # The states, in the order in which a payment meets them.
+
+    def _begin(self) -> None:
+        if not workflow.info().typed_search_attributes.get(search_attributes.PAYMENT_HASH):
+            # Started by a plain client: costs one action, and makes it findable.
+            attributes = search_attributes.of_request(self._request, self._order)
+            workflow.upsert_search_attributes(
+                [pair.key.value_set(pair.value) for pair in attributes.search_attributes]
+            )
+        threshold = self._request.approval_above_msat
+        if self._progress.cancel_requested:
+            self._fire(PaymentEvent.CANCELED)
+        elif threshold is not None and self._order.amount > threshold:
+            self._fire(PaymentEvent.NEEDS_APPROVAL, f"the caller asks a person above {threshold}")
+        else:
+            self._fire(PaymentEvent.DISPATCHED)
+
+    async def _ask_a_person(self) -> None:
+        patience = timedelta(seconds=self._request.approval_expires_seconds)
+        try:
+            await workflow.wait_condition(
+                lambda: self._decision is not None or self._progress.cancel_requested,
+                timeout=max(min(patience, self._last_moment - workflow.now()), timedelta(0)),
+                timeout_summary="a person's approval",
+            )
+        except TimeoutError:
+            self._fire(PaymentEvent.LAPSED, "nobody answered in time")
+            return
+        match self._decision:
+            case Approval(approver=who, note=note):
+                self._progress.approved = True
+                self._fire(PaymentEvent.APPROVED, f"approved by {who} {note}")
+            case Rejection(approver=who, reason=why):
+                self._fire(PaymentEvent.REJECTED, f"by {who} {why}")
+            case None:
+                self._fire(PaymentEvent.CANCELED)
+
+    async def _dispatch(self) -> None:
+        try:
+            dispatched = await self._dispatched()
+        except ActivityError as error:
+            if refused := refusal(error):
+                self._refuse(refused)
+            else:
+                await self._keep_going(error)
+            return
+        progress = self._progress
+        progress.uncertain = False
+        progress.sends += dispatched.sent
+        progress.initiated |= dispatched.sent
+        match dispatched.outcome:
+            case DispatchOutcome.NEEDS_APPROVAL:
+                self._fire(PaymentEvent.NEEDS_APPROVAL, dispatched.because)
+            case DispatchOutcome.LAPSED:
+                self._lapse(dispatched.because)
+            case _:
+                assert dispatched.update is not None
+                self._hear(dispatched.update)
+
+    async def _dispatched(self) -> Dispatched:
+        """The fast path; where it cannot tell, the same again on the node's queue."""
+        if not self._progress.uncertain:
+            try:
+                dispatched = await call_local(
+                    DISPATCH_PAYMENT, self._dispatch_request(), summary=self._summary("pay")
+                )
+            except ActivityError as error:
+                if refusal(error):
+                    raise
+                # A defect of ours, with LND possibly paying: never a reason to end.
+                because = f"the fast path broke: {error.cause}"
+            else:
+                if dispatched.outcome not in {DispatchOutcome.UNCERTAIN, DispatchOutcome.NOT_HERE}:
+                    return dispatched
+                because = dispatched.because
+            self._progress.uncertain = True
+            self._note(f"continued on the node's queue: {because}")
+        while True:
+            activity = start_on(
+                ids.node_queue(self._request.node),
+                DISPATCH_PAYMENT,
+                self._dispatch_request(),
+                at_most=_DISPATCH_AT_MOST,
+                summary=self._summary("pay"),
+            )
+            if await self._done_or_canceled(activity):
+                return await activity
+
+    async def _done_or_canceled(self, activity: workflow.ActivityHandle[Any]) -> bool:
+        """True when the dispatch has ended; False when a cancel cut it off before that.
+
+        A dispatch that hangs because the node is away would send when the node is back.
+        One that is canceled is followed by another that may only ask.
+        """
+        if self._progress.cancel_requested:
+            await workflow.wait([activity])
+            return True
+        canceled = asyncio.create_task(
+            workflow.wait_condition(lambda: self._progress.cancel_requested)
+        )
+        await workflow.wait([activity, canceled], return_when=asyncio.FIRST_COMPLETED)
+        if activity.done():
+            canceled.cancel()
+            return True
+        activity.cancel()
+        await workflow.wait([activity])
+        return not activity.cancelled() and activity.exception() is None
+
+    async def _follow(self) -> None:
+        progress = self._progress
+        until = workflow.now() + _FOLLOW
+        if progress.state is PaymentState.IN_FLIGHT:
+            until = min(until, progress.overdue_at(self._request))
+        following = start_on(
+            ids.node_queue(self._request.node),
+            FOLLOW_PAYMENT,
+            Follow(
+                node=self._request.node,
+                payment_hash=self._order.payment_hash,
+                until=until,
+                last_failed_index=progress.last_failed_index,
+            ),
+            at_most=_FOLLOW + timedelta(hours=1),
+            summary=self._summary("follow"),
+        )
+        try:
+            update = await following
+        except ActivityError as error:
+            await self._keep_going(error)
+            return
+        self._hear(update)
+        if progress.state is PaymentState.IN_FLIGHT and until == progress.overdue_at(self._request):
+            self._fire(PaymentEvent.OVERDUE, "still in flight; only LND can end it")
+
+    async def _back_off(self) -> None:
+        pause = pause_before_attempt(self._progress.failures)
+        try:
+            await workflow.wait_condition(
+                lambda: self._progress.cancel_requested,
+                timeout=pause,
+                timeout_summary="the next attempt",
+            )
+        except TimeoutError:
+            self._fire(PaymentEvent.DISPATCHED, f"attempt {self._progress.failures + 1}")
+        else:
+            self._fire(PaymentEvent.GIVEN_UP, "canceled; the last verdict stands")
+
+    # What the states share.
+
+    async def _keep_going(self, error: ActivityError) -> None:
+        """After a defect of ours: LND may be paying, so that giving up would be forgetting."""
+        self._progress.uncertain = True
+        self._note(f"an activity broke, asking again: {error.cause}")
+        await workflow.sleep(_PAUSE_AFTER_DEFECT, summary="pause after a defect")
+
+    def _hear(self, update: PaymentUpdate) -> None:
+        if heard := self._progress.heard(update, workflow.now(), self._last_moment):
+            self._fire(*heard)
+
+    def _refuse(self, refused: ApplicationError) -> None:
+        if self._progress.failures:
+            # Something did move before: LND's verdict on it is the outcome.
+            self._fire(PaymentEvent.GIVEN_UP, f"no other attempt: {refused.message}")
+            return
+        self._refusal = refused
+        self._fire(PaymentEvent.REFUSED, refused.message)
+
+    def _lapse(self, because: str) -> None:
+        expires_at = self._order.expires_at
+        if self._progress.failures:
+            self._fire(PaymentEvent.GIVEN_UP, because)
+        elif self._progress.cancel_requested:
+            self._fire(PaymentEvent.CANCELED, "LND does not know the payment")
+        elif expires_at and expires_at <= self._progress.requested_at:
+            expired = InvoiceExpiredError(
+                f"the invoice expired at {expires_at.isoformat()}: ask the payee for a new one"
+            )
+            self._refuse(_refused(expired))
+        else:
+            self._fire(PaymentEvent.LAPSED, because)
+
+    def _fire(self, event: PaymentEvent, words: str = "") -> None:
+        progress = self._progress
+        progress.fire(event, workflow.now(), words)
+        self._show()
+        if progress.state is PaymentState.DISPATCHING and not progress.failures:
+            # The fast path: the attribute is not worth an action yet.
+            return
+        updates = [search_attributes.STATE.value_set(progress.state)]
+        if progress.update and progress.failures:
+            reason = progress.update.failure_reason
+            updates.append(search_attributes.FAILURE_REASON.value_set(reason))
+        workflow.upsert_search_attributes(updates)
+
+    def _note(self, words: str) -> None:
+        self._progress.note(words, workflow.now())
+        self._show()
+
+    def _show(self) -> None:
+        workflow.set_current_details(self._progress.details(self._request, self._order))
+
+    def _cancel(self, reason: str) -> None:
+        if not self._progress.cancel_requested:
+            self._progress.cancel_requested = True
+            self._note(f"cancel requested: {reason}")
+
+    def _dispatch_request(self) -> Dispatch:
+        progress = self._progress
+        return Dispatch(
+            request=self._request,
+            requested_at=progress.requested_at,
+            # A canceled payment may be asked about, and no longer be sent.
+            send_until=workflow.now() if progress.cancel_requested else self._last_moment,
+            follow_seconds=FAST_PATH_SECONDS,
+            approved=progress.approved,
+            last_failed_index=progress.last_failed_index,
+            uncertain=progress.uncertain,
+        )
+
+    async def _carry_on_in_a_new_run(self) -> None:
+        if self._progress.state in PAYMENT.terminal:
+            return
+        await workflow.wait_condition(workflow.all_handlers_finished)
+        workflow.continue_as_new(args=[self._request, self._progress])
+
+    def _check_id(self) -> None:
+        expected = ids.payment_id(self._order.payment_hash)
+        if workflow.info().workflow_id != expected:
+            raise InvalidRequestError(
+                f"this payment's workflow id must be {expected}: it is what keeps the same "
+                "invoice from being paid by two workflows"
+            )
+
+    def _count(self, receipt: Receipt) -> None:
+        meter = workflow.metric_meter().with_additional_attributes(
+            {"node": receipt.node, "status": receipt.status, "reason": receipt.failure_reason}
+        )
+        meter.create_counter("fulgurite_payments_total", "payments that ended").add(1)
+        meter.create_counter("fulgurite_payment_fees_msat_total", "routing fees paid", "msat").add(
+            receipt.fee_msat
+        )
+        meter.create_histogram_timedelta(
+            "fulgurite_payment_duration_seconds", "from request to receipt", "s"
+        ).record(receipt.completed_at - receipt.requested_at)
+
+    def _summary(self, verb: str) -> str:
+        return f"{verb} {self._order.amount} from {self._request.node}"
+
+    # What operators and callers may say and ask.
+
+    @workflow.update
+    def approve(self, approval: Approval) -> PaymentView:
+        self._decision = approval
+        return self._view()
+
+    @workflow.update
+    def reject(self, rejection: Rejection) -> PaymentView:
+        self._decision = rejection
+        return self._view()
+
+    @approve.validator
+    def _may_approve(self, approval: Approval) -> None:  # noqa: ARG002 - any approval will do
+        self._awaits_a_decision()
+
+    @reject.validator
+    def _may_reject(self, rejection: Rejection) -> None:  # noqa: ARG002 - any rejection will do
+        self._awaits_a_decision()
+
+    def _awaits_a_decision(self) -> None:
+        self._must_be_understood()
+        if self._progress.state is not PaymentState.AWAITING_APPROVAL:
+            raise _refused(
+                InvalidRequestError(f"nothing to decide: the payment is {self._progress.state}")
+            )
+        if self._decision:
+            raise _refused(InvalidRequestError("somebody has decided already"))
+
+    @workflow.update
+    def cancel(self, cancellation: Cancellation) -> PaymentView:
+        """No new attempts. What is in flight is told as it is, until LND ends it."""
+        self._cancel(cancellation.reason or "by the caller")
+        return self._view()
+
+    @cancel.validator
+    def _may_cancel(self, cancellation: Cancellation) -> None:  # noqa: ARG002 - any reason will do
+        self._must_be_understood()
+        if self._progress.state in PAYMENT.terminal:
+            raise _refused(
+                InvalidRequestError(f"nothing to cancel: the payment is {self._progress.state}")
+            )
+
+    @workflow.query
+    def view(self) -> PaymentView:
+        self._must_be_understood()
+        return self._view()
+
+    def _must_be_understood(self) -> None:
+        if self._refusal:
+            raise self._refusal
+
+    def _view(self) -> PaymentView:
+        return self._progress.view(self._request, self._order)
+
+    @property
+    def _last_moment(self) -> datetime:
+        return self._progress.last_moment(self._request, self._order)
+
+
+def _refused(error: FulguriteError) -> ApplicationError:
+    return ApplicationError(str(error), type=type(error).__name__, non_retryable=True)
+
+
+def _readable(error: ValidationError) -> str:
+    """The mistakes, without the input: it may hold what must not be repeated."""
+    return "; ".join(
+        f"{'.'.join(map(str, mistake['loc'])) or 'request'}: {mistake['msg']}"
+        for mistake in error.errors(include_input=False, include_url=False, include_context=False)
+    )
