@@ -172,7 +172,7 @@ class Dispatching:
         """LND's last word while time is left; None when LND has nothing that is news."""
         try:
             async with self._node.track(self._order.payment_hash) as updates:
-                found = await self._last_word(updates, at_least_seconds=1.0)
+                found = await self._last_word(updates, at_least_seconds=0.5)
         except PaymentNotFoundError:
             return None
         if found is None:

@@ -23,7 +23,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from devnet.progress import console, shown, watched
+from devnet.progress import say, shown, watched
 
 TOOLS = Path(__file__).resolve().parent / "regtest" / "tools"
 
@@ -203,9 +203,9 @@ def _on_path(program: str, wanted: Program) -> Path | None:
     if version is not None and wanted.compatible(version):
         return Path(found).absolute()
     told = ".".join(map(str, version)) if version else "of an unknown version"
-    console.print(
-        f"[dim]{found} is {told}; a compatible {needs} is needed, so it is passed over "
-        f"({variable(program)} would insist on it)[/dim]"
+    say(
+        f"{found} is {told}; a compatible {needs} is needed, so it is passed over "
+        f"({variable(program)} would insist on it)"
     )
     return None
 
@@ -235,13 +235,17 @@ def _cached_or_made(program: str, wanted: Program) -> Path:
         if executable.exists():  # another process made it while we waited
             return executable
         with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
-            made = (program == "temporal" and _downloaded(wanted.module, Path(scratch))) or _built(
-                program, wanted, Path(scratch)
-            )
+            made = _made(program, wanted, Path(scratch))
             made.chmod(0o755)
             made.replace(executable)
-    console.print(f"{program} is kept in {folder}")
+    say(f"{program} is kept in {folder}")
     return executable
+
+
+def _made(program: str, wanted: Program, scratch: Path) -> Path:
+    if program == "temporal" and (downloaded := _downloaded(wanted.module, scratch)):
+        return downloaded
+    return _built(program, wanted, scratch)
 
 
 @contextmanager
@@ -283,12 +287,13 @@ def _built(program: str, wanted: Program, scratch: Path) -> Path:
     for file in wanted.sources:
         shutil.copy(file, source)
     go = _go(program, source)
+    pinned = f"{module.name} {module.version}"
     failed = watched(
         [
             *(go, "build", "-mod=mod", "-buildvcs=false", "-ldflags", "-s -w"),
             *("-tags", ",".join(module.tags), "-o", str(scratch / program), wanted.package),
         ],
-        what=f"building {program} {module.version} from its Go module, this once (some minutes)",
+        what=f"building {program} as pinned with {pinned}, this once (some minutes)",
         log=scratch / "log",
         cwd=source,
         environment=_go_env(),

@@ -187,10 +187,10 @@ def free_ports(count: int) -> list[int]:
     ports: list[int] = []
     for port in random.sample(LISTENING_PORTS, k=len(LISTENING_PORTS)):
         if len(ports) == count:
-            break
+            return ports
         if _lease(port) and not _listening(port):
             ports.append(port)
-    return ports
+    raise DaemonError(f"no {count} loopback ports are free in {LISTENING_PORTS}: `make down` first")
 
 
 def _lease(port: int) -> bool:

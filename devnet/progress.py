@@ -14,13 +14,17 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-# What we are doing goes to stderr: stdout is for answers, which a script may read.
-console = Console(stderr=True)
+_console = Console(stderr=True)
 
 # Where no terminal shows a spinner, a line this often says that we are still at it.
 _REPORT_EVERY_SECONDS = 30
 
 _LOG_TAIL_LINES = 15
+
+
+def say(what: str) -> None:
+    """Tells what we are doing, on stderr: stdout is for answers, which a script may read."""
+    _console.print(what, style="dim", soft_wrap=True, markup=False, highlight=False)
 
 
 def watched(
@@ -65,9 +69,13 @@ def watched(
 @contextmanager
 def shown(what: str) -> Iterator[None]:
     """Shows `what` and its seconds while the body runs: a spinner, or lines in a log."""
-    if console.is_terminal:
-        columns = SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn()
-        with Progress(*columns, console=console, transient=True) as progress:
+    if _console.is_terminal:
+        columns = (
+            SpinnerColumn(),
+            TextColumn("{task.description}", markup=False),
+            TimeElapsedColumn(),
+        )
+        with Progress(*columns, console=_console, transient=True) as progress:
             progress.add_task(what, total=None)
             yield
         return
@@ -77,9 +85,9 @@ def shown(what: str) -> Iterator[None]:
 
     def report() -> None:
         while not done.wait(_REPORT_EVERY_SECONDS):
-            console.print(f"{what}: {time.monotonic() - began:.0f} s")
+            say(f"{what}: {time.monotonic() - began:.0f} s")
 
-    console.print(what)
+    say(what)
     reporter = threading.Thread(target=report, daemon=True)
     reporter.start()
     try:

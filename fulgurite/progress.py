@@ -107,6 +107,7 @@ class Progress(BaseModel):
         update = self.update
         succeeded = self.state is PaymentState.SUCCEEDED
         reason = update.failure_reason if update and not succeeded else FailureReason.NONE
+        resolved_at = update.resolved_at if update else None
         # What somebody else had LND pay was paid under their limit, not under this one.
         over = self.initiated and succeeded and update and update.fee_msat > order.fee_limit
         return Receipt(
@@ -125,8 +126,9 @@ class Progress(BaseModel):
             sends=self.sends,
             initiated_by_this_run=self.initiated,
             requested_at=self.requested_at,
-            resolved_at=update.resolved_at if update else None,
-            completed_at=completed_at,
+            resolved_at=resolved_at,
+            # Two clocks: LND's and Temporal's, which may differ by a moment.
+            completed_at=max(completed_at, resolved_at) if resolved_at else completed_at,
             sealed_preimage=update.sealed_preimage if update else None,
         )
 

@@ -17,7 +17,6 @@ async def serve(state_dir: Path) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, ended.set)
-    state_dir.mkdir(parents=True, exist_ok=True)
     async with SimulatedNetwork(state_dir):
         sys.stdout.write(f"ready {state_dir / 'network.json'}\n")
         sys.stdout.flush()
@@ -29,7 +28,9 @@ def main() -> None:
     parser.add_argument(
         "--state-dir", type=Path, required=True, help="where certificates and macaroons go"
     )
-    asyncio.run(serve(parser.parse_args().state_dir))
+    state_dir: Path = parser.parse_args().state_dir
+    state_dir.mkdir(parents=True, exist_ok=True)
+    asyncio.run(serve(state_dir))
 
 
 if __name__ == "__main__":

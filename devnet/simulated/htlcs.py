@@ -26,7 +26,7 @@ class Onion:
     """What only the payee reads (BOLT 4's final payload)."""
 
     total_msat: int
-    payment_addr: bytes | None = None
+    payment_addr: bytes = b""
     keysend_preimage: bytes | None = field(default=None, repr=False)
 
 

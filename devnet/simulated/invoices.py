@@ -242,7 +242,7 @@ class InvoiceRegistry:
         request = PaymentRequest(
             destination=self._public_key,
             payment_hash=routed.payment_hash,
-            payment_addr=None,
+            payment_addr=b"",
             amount_msat=routed.onion.total_msat,
             timestamp=int(time.time()),
             expiry_seconds=EXPIRY_SECONDS,

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 
 @dataclass(frozen=True)
@@ -155,7 +156,7 @@ class Ledger:
     def assert_no_overlapping_sends(self) -> None:
         """Raises unless every send began after the one before it for its hash had ended."""
         for payment_hash, sends in self._sends.items():
-            for earlier, later in zip(sends, sends[1:], strict=False):
+            for earlier, later in pairwise(sends):
                 if earlier.ended_at is None or later.accepted_at < earlier.ended_at:
                     raise AssertionError(
                         f"{payment_hash.hex()} was sent again before its last send had ended"

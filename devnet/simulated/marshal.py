@@ -16,7 +16,7 @@ UNKNOWN_PREIMAGE = bytes(32)
 def payment_message(
     payment: OutgoingPayment, graph: Graph, *, omit_hops: bool = False
 ) -> lightning_pb2.Payment:
-    """lnd's view of a payment. INITIATED reads IN_FLIGHT there unless lnd.conf says else."""
+    """A payment as lnd shows it. INITIATED reads IN_FLIGHT there unless lnd.conf says else."""
     settled = payment.settled
     status = payment.status
     if status == lightning_pb2.Payment.INITIATED:
@@ -59,7 +59,7 @@ def invoice_message(invoice: Invoice) -> lightning_pb2.Invoice:
         state=invoice.state,
         htlcs=[_invoice_htlc(htlc) for htlc in invoice.htlcs],
         is_keysend=invoice.is_keysend,
-        payment_addr=request.payment_addr or b"",
+        payment_addr=request.payment_addr,
     )
 
 
@@ -118,7 +118,7 @@ def _route(route: Route, payment: OutgoingPayment, graph: Graph) -> lightning_pb
             for hop, following in zip(hops, (*hops[1:], hops[-1]), strict=True)
         ],
     )
-    if payment.intent.payment_addr is not None:
+    if payment.intent.payment_addr:
         message.hops[-1].mpp_record.payment_addr = payment.intent.payment_addr
         message.hops[-1].mpp_record.total_amt_msat = payment.intent.amount_msat
     return message

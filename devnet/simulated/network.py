@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType, TracebackType
 from typing import Self
@@ -64,7 +65,7 @@ class SimulatedNetwork:
                 ledger=self.ledger,
                 faults=self.faults,
                 codec=codec,
-                restart=lambda name=name: self._restart_soon(name),
+                restart=partial(self._restart_soon, name),
             )
         for plan in topology.CHANNELS:
             self._open(plan)
@@ -100,7 +101,7 @@ class SimulatedNetwork:
         """Takes them up again; what hung goes on."""
         self._graph.join(one, other)
 
-    async def settled_down(self) -> None:
+    async def restarted(self) -> None:
         """Waits until every restart that a fault ordered is over."""
         await asyncio.gather(*self._restarts)
 

@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
-import grpc
 from coincurve import PrivateKey
+from google.protobuf.descriptor import ServiceDescriptor
 
 from devnet.node import LightningNode
 from devnet.simulated.chain import Chain
 from devnet.simulated.faults import Faults
+from devnet.simulated.gate import Gate
 from devnet.simulated.graph import Graph
 from devnet.simulated.htlcs import Switch
 from devnet.simulated.invoices import InvoiceRegistry
@@ -23,10 +25,10 @@ from devnet.simulated.services.invoices import InvoicesService
 from devnet.simulated.services.lightning import LightningService
 from devnet.simulated.services.router import RouterService
 from devnet.simulated.services.state import StateService
-from devnet.simulated.serving import LOOPBACK, SERVER_ACTIVE, Gate, NodeServer, reserve_port
-from protos.invoicesrpc import invoices_pb2_grpc
-from protos.lnrpc import lightning_pb2_grpc, stateservice_pb2, stateservice_pb2_grpc
-from protos.routerrpc import router_pb2_grpc
+from devnet.simulated.serving import LOOPBACK, NodeServer, reserve_port
+from protos.invoicesrpc import invoices_pb2
+from protos.lnrpc import lightning_pb2, stateservice_pb2
+from protos.routerrpc import router_pb2
 
 
 class SimulatedNode:
@@ -89,24 +91,21 @@ class SimulatedNode:
     async def start(self) -> None:
         """Listens, says for a while that it is not ready if so ordered, then is."""
         gate = Gate(self.name, self.macaroons, self._faults, self._restart)
-        gate.state = stateservice_pb2.UNLOCKED
-
-        def register(server: grpc.aio.Server) -> None:
-            stateservice_pb2_grpc.add_StateServicer_to_server(
-                StateService(lambda: gate.state), server
-            )
-            lightning_pb2_grpc.add_LightningServicer_to_server(LightningService(self), server)
-            router_pb2_grpc.add_RouterServicer_to_server(
-                RouterService(self.payments, self.graph, self.codec, self.public_key), server
-            )
-            invoices_pb2_grpc.add_InvoicesServicer_to_server(InvoicesService(self.invoices), server)
-
-        await self._server.listen(gate, register)
+        router = RouterService(self.payments, self.graph, self.codec, self.public_key)
+        await self._server.listen(
+            gate,
+            {
+                _service(stateservice_pb2, "State"): StateService(lambda: gate.state),
+                _service(lightning_pb2, "Lightning"): LightningService(self),
+                _service(router_pb2, "Router"): router,
+                _service(invoices_pb2, "Invoices"): InvoicesService(self.invoices),
+            },
+        )
         await asyncio.sleep(self._faults.take_slow_start(self.name))
         self.graph.set_running(self.name, running=True)
         self.invoices.start()
         self.payments.start()
-        gate.state = SERVER_ACTIVE
+        gate.state = stateservice_pb2.SERVER_ACTIVE
 
     async def stop(self) -> None:
         """Dies as by kill -9: links, streams and plans end where they are."""
@@ -118,3 +117,8 @@ class SimulatedNode:
     def close(self) -> None:
         """Gives the port back; the node is not coming again."""
         self._reserved_port.close()
+
+
+def _service(module: ModuleType, name: str) -> ServiceDescriptor:
+    descriptor: ServiceDescriptor = module.DESCRIPTOR.services_by_name[name]
+    return descriptor

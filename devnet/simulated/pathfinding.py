@@ -54,7 +54,13 @@ class _Leg:
 
 
 def find_route(
-    graph: Graph, payer: str, payee: str | None, amount_msat: int, height: int, limits: Restrictions
+    graph: Graph,
+    limits: Restrictions,
+    *,
+    payer: str,
+    payee: str | None,
+    amount_msat: int,
+    height: int,
 ) -> Route:
     """The cheapest route for `amount_msat`; raises NoRouteError or InsufficientBalanceError.
 

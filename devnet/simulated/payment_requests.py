@@ -40,11 +40,14 @@ _REMEMBERED = 50_000
 
 @dataclass(frozen=True)
 class PaymentRequest:
-    """What a payer needs to know. `amount_msat` 0 leaves it to the payer."""
+    """What a payer needs to know. `amount_msat` 0 leaves it to the payer.
+
+    `payment_addr` is empty in an invoice too old to have one.
+    """
 
     destination: str
     payment_hash: bytes
-    payment_addr: bytes | None
+    payment_addr: bytes
     amount_msat: int
     timestamp: int
     expiry_seconds: int
@@ -61,7 +64,6 @@ class PaymentRequestCodec:
 
     def write(self, request: PaymentRequest, private_key: str) -> str:
         """A signed invoice. The description tag is written even when empty, as lnd does."""
-        assert request.payment_addr is not None, "lnd writes no invoice without an address"
         tags = Tags()
         tags.add(TagChar.payment_hash, request.payment_hash.hex())
         tags.add(TagChar.description, request.description)
@@ -113,7 +115,7 @@ class PaymentRequestCodec:
         return PaymentRequest(
             destination=invoice.payee,
             payment_hash=payment_hash,
-            payment_addr=bytes.fromhex(invoice.payment_secret) if invoice.payment_secret else None,
+            payment_addr=bytes.fromhex(invoice.payment_secret or ""),
             amount_msat=int(invoice.amount_msat or 0),
             timestamp=invoice.date,
             expiry_seconds=invoice.expiry,

@@ -76,7 +76,7 @@ class OutgoingPayment:
 
     @property
     def status(self) -> Payment.PaymentStatus.ValueType:
-        """lnd's table: what is in flight outweighs all, then what has settled.
+        """As lnd's table has it: what is in flight outweighs all, then what has settled.
 
         A reason alone makes no failure: TIMEOUT beside an HTLC in flight is no verdict.
         """
@@ -215,7 +215,7 @@ class PaymentEngine:
         payment.pursued = False
 
     def _find_route(self, payment: OutgoingPayment) -> Route:
-        """A route for all that remains or, as lnd splits, for half, a quarter, …"""
+        """A route for all that remains or, as lnd splits, for half of it, a quarter and so on."""
         if payment.resumed:
             # lnd gives a payment that it finds at its start an empty payment session.
             raise NoRouteError
@@ -232,7 +232,12 @@ class PaymentEngine:
         while True:
             try:
                 route = find_route(
-                    self._graph, self._node, payee, amount_msat, self._height(), limits
+                    self._graph,
+                    limits,
+                    payer=self._node,
+                    payee=payee,
+                    amount_msat=amount_msat,
+                    height=self._height(),
                 )
             except NoRouteError:
                 is_last_part = len(payment.in_flight) + 1 >= intent.max_parts

@@ -29,7 +29,7 @@ class PaymentIntent:
 
     destination: str
     payment_hash: bytes
-    payment_addr: bytes | None
+    payment_addr: bytes
     keysend_preimage: bytes | None = field(repr=False)
     amount_msat: int
     fee_limit_msat: int
@@ -73,7 +73,7 @@ def _from_invoice(
     if time.time() > valid_until:
         until = datetime.fromtimestamp(valid_until, UTC).strftime("%Y-%m-%d %H:%M:%S +0000 UTC")
         raise RpcError(f"invoice expired. Valid until {until}")
-    if invoice.payment_addr is None:
+    if not invoice.payment_addr:
         raise RpcError("payment request must contain either a payment address or blinded paths")
     if invoice.amount_msat and request.amt_msat:
         raise RpcError("amount must not be specified when paying a non-zero amount invoice")
@@ -106,7 +106,7 @@ def _from_fields(request: router_pb2.SendPaymentRequest) -> PaymentIntent:
     return PaymentIntent(
         destination=request.dest.hex(),
         payment_hash=request.payment_hash,
-        payment_addr=None,
+        payment_addr=b"",
         keysend_preimage=request.dest_custom_records.get(KEYSEND_RECORD),
         amount_msat=request.amt_msat,
         fee_limit_msat=request.fee_limit_msat,

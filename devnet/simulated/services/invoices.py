@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import grpc
-
 from devnet.simulated.errors import RpcError
 from devnet.simulated.invoices import InvoiceRegistry
 from devnet.simulated.requests import HASH_BYTES
-from protos.invoicesrpc import invoices_pb2, invoices_pb2_grpc
-
-Context = grpc.aio.ServicerContext[Any, Any]
+from protos.invoicesrpc import invoices_pb2
 
 
-class InvoicesService(invoices_pb2_grpc.InvoicesServicer):
+class InvoicesService:
     def __init__(self, registry: InvoiceRegistry) -> None:
         self._registry = registry
 
-    async def AddHoldInvoice(  # type: ignore[override]
-        self, request: invoices_pb2.AddHoldInvoiceRequest, context: Context
+    async def add_hold_invoice(
+        self, request: invoices_pb2.AddHoldInvoiceRequest
     ) -> invoices_pb2.AddHoldInvoiceResp:
         _check_length("hash", request.hash)
         invoice = self._registry.add(
@@ -37,15 +31,15 @@ class InvoicesService(invoices_pb2_grpc.InvoicesServicer):
             payment_addr=invoice.request.payment_addr,
         )
 
-    async def SettleInvoice(  # type: ignore[override]
-        self, request: invoices_pb2.SettleInvoiceMsg, context: Context
+    async def settle_invoice(
+        self, request: invoices_pb2.SettleInvoiceMsg
     ) -> invoices_pb2.SettleInvoiceResp:
         _check_length("preimage", request.preimage)
         self._registry.settle(request.preimage)
         return invoices_pb2.SettleInvoiceResp()
 
-    async def CancelInvoice(  # type: ignore[override]
-        self, request: invoices_pb2.CancelInvoiceMsg, context: Context
+    async def cancel_invoice(
+        self, request: invoices_pb2.CancelInvoiceMsg
     ) -> invoices_pb2.CancelInvoiceResp:
         _check_length("hash", request.payment_hash)
         self._registry.cancel(request.payment_hash)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import bisect
 import hashlib
 import secrets
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import grpc
 
@@ -13,23 +13,19 @@ from devnet.simulated.errors import RpcError
 from devnet.simulated.marshal import channel_message, invoice_message, payment_message
 from devnet.simulated.payment_requests import NETWORK
 from devnet.simulated.requests import HASH_BYTES
-from protos.lnrpc import lightning_pb2, lightning_pb2_grpc
+from protos.lnrpc import lightning_pb2
 
 if TYPE_CHECKING:
     from devnet.simulated.node import SimulatedNode
 
-Context = grpc.aio.ServicerContext[Any, Any]
-
 VERSION = "0.21.2-beta commit=v0.21.2-beta"
 
 
-class LightningService(lightning_pb2_grpc.LightningServicer):
+class LightningService:
     def __init__(self, node: SimulatedNode) -> None:
         self._node = node
 
-    async def GetInfo(  # type: ignore[override]
-        self, request: lightning_pb2.GetInfoRequest, context: Context
-    ) -> lightning_pb2.GetInfoResponse:
+    async def get_info(self, _: lightning_pb2.GetInfoRequest) -> lightning_pb2.GetInfoResponse:
         node = self._node
         channels = node.graph.channels_of(node.name)
         return lightning_pb2.GetInfoResponse(
@@ -44,9 +40,7 @@ class LightningService(lightning_pb2_grpc.LightningServicer):
             chains=[lightning_pb2.Chain(network=NETWORK)],
         )
 
-    async def DecodePayReq(  # type: ignore[override]
-        self, request: lightning_pb2.PayReqString, context: Context
-    ) -> lightning_pb2.PayReq:
+    async def decode_pay_req(self, request: lightning_pb2.PayReqString) -> lightning_pb2.PayReq:
         read = self._node.codec.read(request.pay_req)
         return lightning_pb2.PayReq(
             destination=read.destination,
@@ -59,8 +53,8 @@ class LightningService(lightning_pb2_grpc.LightningServicer):
             num_msat=read.amount_msat,
         )
 
-    async def ListPayments(  # type: ignore[override]
-        self, request: lightning_pb2.ListPaymentsRequest, context: Context
+    async def list_payments(
+        self, request: lightning_pb2.ListPaymentsRequest
     ) -> lightning_pb2.ListPaymentsResponse:
         """A page, oldest first either way; the offset itself is never part of it."""
         payments = self._node.payments.all()
@@ -83,8 +77,8 @@ class LightningService(lightning_pb2_grpc.LightningServicer):
             last_index_offset=page[-1].index if page else 0,
         )
 
-    async def ListChannels(  # type: ignore[override]
-        self, request: lightning_pb2.ListChannelsRequest, context: Context
+    async def list_channels(
+        self, request: lightning_pb2.ListChannelsRequest
     ) -> lightning_pb2.ListChannelsResponse:
         name, graph = self._node.name, self._node.graph
         return lightning_pb2.ListChannelsResponse(
@@ -96,8 +90,8 @@ class LightningService(lightning_pb2_grpc.LightningServicer):
             ]
         )
 
-    async def ListPeers(  # type: ignore[override]
-        self, request: lightning_pb2.ListPeersRequest, context: Context
+    async def list_peers(
+        self, _: lightning_pb2.ListPeersRequest
     ) -> lightning_pb2.ListPeersResponse:
         graph = self._node.graph
         return lightning_pb2.ListPeersResponse(
@@ -107,25 +101,21 @@ class LightningService(lightning_pb2_grpc.LightningServicer):
             ]
         )
 
-    async def GetNodeInfo(  # type: ignore[override]
-        self, request: lightning_pb2.NodeInfoRequest, context: Context
-    ) -> lightning_pb2.NodeInfo:
+    async def get_node_info(self, request: lightning_pb2.NodeInfoRequest) -> lightning_pb2.NodeInfo:
         name = self._known_peer(request.pub_key)
         return lightning_pb2.NodeInfo(
             node=lightning_pb2.LightningNode(pub_key=request.pub_key, alias=name),
             num_channels=len(self._node.graph.channels_of(name)),
         )
 
-    async def WalletBalance(  # type: ignore[override]
-        self, request: lightning_pb2.WalletBalanceRequest, context: Context
+    async def wallet_balance(
+        self, _: lightning_pb2.WalletBalanceRequest
     ) -> lightning_pb2.WalletBalanceResponse:
         return lightning_pb2.WalletBalanceResponse(
             total_balance=self._node.wallet_sat, confirmed_balance=self._node.wallet_sat
         )
 
-    async def AddInvoice(  # type: ignore[override]
-        self, request: lightning_pb2.Invoice, context: Context
-    ) -> lightning_pb2.AddInvoiceResponse:
+    async def add_invoice(self, request: lightning_pb2.Invoice) -> lightning_pb2.AddInvoiceResponse:
         preimage = request.r_preimage or secrets.token_bytes(HASH_BYTES)
         if len(preimage) != HASH_BYTES:
             raise RpcError(f"invalid preimage length of {len(preimage)}, want {HASH_BYTES}")
@@ -145,9 +135,7 @@ class LightningService(lightning_pb2_grpc.LightningServicer):
             payment_addr=invoice.request.payment_addr,
         )
 
-    async def LookupInvoice(  # type: ignore[override]
-        self, request: lightning_pb2.PaymentHash, context: Context
-    ) -> lightning_pb2.Invoice:
+    async def lookup_invoice(self, request: lightning_pb2.PaymentHash) -> lightning_pb2.Invoice:
         if request.r_hash and len(request.r_hash) != HASH_BYTES:
             raise RpcError(
                 f"payment hash must be exactly 32 bytes, is instead {len(request.r_hash)}"
@@ -157,8 +145,8 @@ class LightningService(lightning_pb2_grpc.LightningServicer):
             raise RpcError("unable to locate invoice", grpc.StatusCode.NOT_FOUND)
         return invoice_message(invoice)
 
-    async def ConnectPeer(  # type: ignore[override]
-        self, request: lightning_pb2.ConnectPeerRequest, context: Context
+    async def connect_peer(
+        self, request: lightning_pb2.ConnectPeerRequest
     ) -> lightning_pb2.ConnectPeerResponse:
         peer = self._known_peer(request.addr.pubkey)
         if self._node.graph.connected(self._node.name, peer):
@@ -166,8 +154,8 @@ class LightningService(lightning_pb2_grpc.LightningServicer):
         self._node.graph.join(self._node.name, peer)
         return lightning_pb2.ConnectPeerResponse(status=f"connection to {peer} initiated")
 
-    async def DisconnectPeer(  # type: ignore[override]
-        self, request: lightning_pb2.DisconnectPeerRequest, context: Context
+    async def disconnect_peer(
+        self, request: lightning_pb2.DisconnectPeerRequest
     ) -> lightning_pb2.DisconnectPeerResponse:
         peer = self._known_peer(request.pub_key)
         if not self._node.graph.connected(self._node.name, peer):
@@ -175,8 +163,8 @@ class LightningService(lightning_pb2_grpc.LightningServicer):
         self._node.graph.sever(self._node.name, peer)
         return lightning_pb2.DisconnectPeerResponse(status="disconnect initiated")
 
-    async def BakeMacaroon(  # type: ignore[override]
-        self, request: lightning_pb2.BakeMacaroonRequest, context: Context
+    async def bake_macaroon(
+        self, request: lightning_pb2.BakeMacaroonRequest
     ) -> lightning_pb2.BakeMacaroonResponse:
         if not request.permissions:
             raise RpcError(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from typing import Any
 
 import grpc
 
@@ -15,12 +14,10 @@ from devnet.simulated.payment_requests import PaymentRequestCodec
 from devnet.simulated.payments import OutgoingPayment, PaymentEngine
 from devnet.simulated.requests import HASH_BYTES, read_intent
 from protos.lnrpc import lightning_pb2
-from protos.routerrpc import router_pb2, router_pb2_grpc
-
-Context = grpc.aio.ServicerContext[Any, Any]
+from protos.routerrpc import router_pb2
 
 
-class RouterService(router_pb2_grpc.RouterServicer):
+class RouterService:
     def __init__(
         self, engine: PaymentEngine, graph: Graph, codec: PaymentRequestCodec, own_key: str
     ) -> None:
@@ -29,8 +26,8 @@ class RouterService(router_pb2_grpc.RouterServicer):
         self._codec = codec
         self._own_key = own_key
 
-    async def SendPaymentV2(
-        self, request: router_pb2.SendPaymentRequest, context: Context
+    async def send_payment_v2(
+        self, request: router_pb2.SendPaymentRequest
     ) -> AsyncIterator[lightning_pb2.Payment]:
         intent = read_intent(request, self._codec, self._own_key)
         payment = self._engine.initiate(intent)
@@ -40,8 +37,8 @@ class RouterService(router_pb2_grpc.RouterServicer):
         async for update in updates:
             yield update
 
-    async def TrackPaymentV2(
-        self, request: router_pb2.TrackPaymentRequest, context: Context
+    async def track_payment_v2(
+        self, request: router_pb2.TrackPaymentRequest
     ) -> AsyncIterator[lightning_pb2.Payment]:
         if len(request.payment_hash) != HASH_BYTES:
             length = len(request.payment_hash)

@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
-import grpc
-
-from protos.lnrpc import stateservice_pb2, stateservice_pb2_grpc
+from protos.lnrpc import stateservice_pb2
 
 
-class StateService(stateservice_pb2_grpc.StateServicer):
+class StateService:
     """Answers from the first moment the node listens."""
 
     def __init__(self, state: Callable[[], stateservice_pb2.WalletState.ValueType]) -> None:
         self._state = state
 
-    async def GetState(  # type: ignore[override]
-        self,
-        request: stateservice_pb2.GetStateRequest,
-        context: grpc.aio.ServicerContext[Any, Any],
+    async def get_state(
+        self, _: stateservice_pb2.GetStateRequest
     ) -> stateservice_pb2.GetStateResponse:
         return stateservice_pb2.GetStateResponse(state=self._state())

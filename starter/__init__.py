@@ -1,0 +1,1 @@
+"""Who asks: the typed client, the `fulgurite` command, and the published schemas."""

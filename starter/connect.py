@@ -1,0 +1,45 @@
+"""The way to Temporal, the same for clients and workers."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from temporalio.client import Client
+from temporalio.runtime import Runtime
+
+from starter.errors import TemporalUnavailableError
+from workflows.plugin import plugin
+
+
+class TemporalSettings(Protocol):
+    """What it takes to find Temporal; see `settings.Settings`."""
+
+    @property
+    def temporal_address(self) -> str: ...
+
+    @property
+    def temporal_namespace(self) -> str: ...
+
+    @property
+    def temporal_tls(self) -> bool: ...
+
+    def temporal_api_key(self) -> str | None: ...
+
+
+async def connect(settings: TemporalSettings, runtime: Runtime | None = None) -> Client:
+    """A Temporal client that speaks our JSON. Raises TemporalUnavailableError."""
+    try:
+        return await Client.connect(
+            settings.temporal_address,
+            namespace=settings.temporal_namespace,
+            tls=settings.temporal_tls,
+            api_key=settings.temporal_api_key(),
+            plugins=[plugin()],
+            runtime=runtime,
+        )
+    except RuntimeError as error:
+        # The SDK raises nothing narrower for a refused connection, a wrong name or TLS.
+        raise TemporalUnavailableError(
+            f"no Temporal at {settings.temporal_address}: start it, or set "
+            f"FULGURITE_TEMPORAL_ADDRESS ({error})"
+        ) from error

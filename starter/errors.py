@@ -1,0 +1,96 @@
+"""What can go wrong between a caller and Temporal. None of it says what became of the money."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from google.protobuf.message import Message
+from temporalio.api.errordetails.v1 import NamespaceNotFoundFailure
+from temporalio.client import WorkflowFailureError
+from temporalio.exceptions import ApplicationError
+from temporalio.service import RPCError, RPCStatusCode
+
+from fulgurite.errors import FulguriteError, InvalidRequestError, by_name
+
+
+class UnknownPaymentError(InvalidRequestError):
+    """Temporal retains no workflow of this payment hash."""
+
+
+class TemporalUnavailableError(FulguriteError):
+    """Temporal did not answer. Payments under way go on without the caller."""
+
+    retryable = True
+
+
+class WorkerUnavailableError(FulguriteError):
+    """Temporal answers, but no worker does: questions and orders have to wait."""
+
+    retryable = True
+
+
+class VerdictUnknownError(FulguriteError):
+    """The workflow was ended by force. LND may still pay: asking again tells."""
+
+    retryable = True
+
+
+@contextmanager
+def temporal_errors() -> Iterator[None]:
+    """Tells Temporal's own errors in our words.
+
+    Raises TemporalUnavailableError, WorkerUnavailableError, UnknownPaymentError, or
+    InvalidRequestError when Temporal refuses the call.
+    """
+    try:
+        yield
+    except RPCError as error:
+        match error.status:
+            case RPCStatusCode.NOT_FOUND if _names(error, NamespaceNotFoundFailure):
+                raise InvalidRequestError(
+                    f"{error.message} Create it, or set FULGURITE_TEMPORAL_NAMESPACE"
+                ) from error
+            case RPCStatusCode.NOT_FOUND:
+                raise UnknownPaymentError(
+                    "Temporal retains no such payment: check the hash, or ask LND, which keeps "
+                    "every payment (`lncli trackpayment HASH`)"
+                ) from error
+            case RPCStatusCode.FAILED_PRECONDITION:
+                raise WorkerUnavailableError(
+                    f"no worker answers ({error.message}): start `fulgurite-worker`, ask again"
+                ) from error
+            case RPCStatusCode.INVALID_ARGUMENT:
+                raise InvalidRequestError(
+                    f"Temporal refuses the call: {error.message}. If it names a search "
+                    "attribute, create them first (docs/api/README.md)"
+                ) from error
+            case RPCStatusCode.PERMISSION_DENIED | RPCStatusCode.UNAUTHENTICATED:
+                raise TemporalUnavailableError(
+                    f"Temporal does not let us in: {error.message}. Check the API key"
+                ) from error
+            case _:
+                raise TemporalUnavailableError(
+                    f"Temporal did not answer ({error.message}). A payment under way goes on; "
+                    "ask again"
+                ) from error
+
+
+def _names(error: RPCError, detail: type[Message]) -> bool:
+    return any(given.Is(detail.DESCRIPTOR) for given in error.grpc_status.details)
+
+
+def told(cause: BaseException) -> FulguriteError | None:
+    """The domain error that came back through Temporal as `cause`, if it was one."""
+    if not isinstance(cause, ApplicationError):
+        return None
+    kind = by_name(cause.type or "")
+    return kind(cause.message) if kind else None
+
+
+def of_failed_workflow(failure: WorkflowFailureError, payment: str) -> FulguriteError:
+    """Why a payment's workflow has no receipt: refused, or ended by force."""
+    return told(failure.cause) or VerdictUnknownError(
+        f"{payment} was ended in Temporal before LND's verdict ({failure.cause}), and LND may "
+        "still pay. Ask for the same payment again: it learns LND's word and never pays twice"
+    )

@@ -1,0 +1,1 @@
+"""What the simulated network promises, asked over gRPC as any client would."""
