@@ -14,6 +14,7 @@ from temporalio.common import (
     WorkflowIDReusePolicy,
 )
 from temporalio.exceptions import WorkflowAlreadyStartedError
+from temporalio.runtime import Runtime
 
 from fulgurite import ids
 from fulgurite.errors import InvalidRequestError
@@ -58,9 +59,9 @@ class FulguriteClient:
         self._client = client
 
     @classmethod
-    async def connect(cls, settings: TemporalSettings) -> Self:
+    async def connect(cls, settings: TemporalSettings, runtime: Runtime | None = None) -> Self:
         """Raises TemporalUnavailableError."""
-        return cls(await connect(settings))
+        return cls(await connect(settings, runtime))
 
     async def pay(self, request: PaymentRequest) -> Payment:
         """Starts a payment, or joins the one that is under way for the same hash.

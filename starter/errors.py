@@ -24,6 +24,10 @@ class TemporalUnavailableError(FulguriteError):
     retryable = True
 
 
+class TemporalRefusedError(FulguriteError):
+    """Temporal answers and refuses: the address, namespace, key or set-up is not right."""
+
+
 class WorkerUnavailableError(FulguriteError):
     """Temporal answers, but no worker does: questions and orders have to wait."""
 
@@ -40,15 +44,15 @@ class VerdictUnknownError(FulguriteError):
 def temporal_errors() -> Iterator[None]:
     """Tells Temporal's own errors in our words.
 
-    Raises TemporalUnavailableError, WorkerUnavailableError, UnknownPaymentError, or
-    InvalidRequestError when Temporal refuses the call.
+    Raises TemporalUnavailableError, TemporalRefusedError, WorkerUnavailableError or
+    UnknownPaymentError.
     """
     try:
         yield
     except RPCError as error:
         match error.status:
             case RPCStatusCode.NOT_FOUND if _names(error, NamespaceNotFoundFailure):
-                raise InvalidRequestError(
+                raise TemporalRefusedError(
                     f"{error.message} Create it, or set FULGURITE_TEMPORAL_NAMESPACE"
                 ) from error
             case RPCStatusCode.NOT_FOUND:
@@ -61,12 +65,12 @@ def temporal_errors() -> Iterator[None]:
                     f"no worker answers ({error.message}): start `fulgurite-worker`, ask again"
                 ) from error
             case RPCStatusCode.INVALID_ARGUMENT:
-                raise InvalidRequestError(
+                raise TemporalRefusedError(
                     f"Temporal refuses the call: {error.message}. If it names a search "
                     "attribute, create them first (docs/api/README.md)"
                 ) from error
             case RPCStatusCode.PERMISSION_DENIED | RPCStatusCode.UNAUTHENTICATED:
-                raise TemporalUnavailableError(
+                raise TemporalRefusedError(
                     f"Temporal does not let us in: {error.message}. Check the API key"
                 ) from error
             case _:
@@ -77,7 +81,9 @@ def temporal_errors() -> Iterator[None]:
 
 
 def _names(error: RPCError, detail: type[Message]) -> bool:
-    return any(given.Is(detail.DESCRIPTOR) for given in error.grpc_status.details)
+    return any(
+        given.TypeName() == detail.DESCRIPTOR.full_name for given in error.grpc_status.details
+    )
 
 
 def told(cause: BaseException) -> FulguriteError | None:

@@ -23,6 +23,7 @@ from fulgurite.payments import PAYMENT
 from fulgurite.receipts import PaymentView, Receipt
 from fulgurite.requests import Approval, Cancellation, Rejection
 from starter.errors import (
+    TemporalUnavailableError,
     UnknownPaymentError,
     WorkerUnavailableError,
     of_failed_workflow,
@@ -43,9 +44,9 @@ Answer = TypeVar("Answer")
 class Payment:
     """A handle: cheap, without a connection of its own, and no proof that the payment exists.
 
-    Every method raises TemporalUnavailableError when Temporal does not answer and
-    UnknownPaymentError when it retains no such payment. Neither says anything about the
-    money: only a receipt does.
+    Every method raises UnknownPaymentError when Temporal retains no such payment, and all
+    but `receipt` raise TemporalUnavailableError when it does not answer. Neither says
+    anything about the money: only a receipt does.
     """
 
     def __init__(
@@ -66,14 +67,18 @@ class Payment:
     async def receipt(self) -> Receipt:
         """Waits for the end, for as long as that takes; it may be days.
 
-        Being canceled while waiting leaves the payment as it is. Raises the class of
-        `fulgurite.errors` that a refused request was refused with (nothing has moved), and
-        VerdictUnknownError when somebody ended the workflow by force.
+        Rides out a Temporal that is away; bound it with `asyncio.timeout` where that is too
+        patient. Being canceled while waiting leaves the payment as it is. Raises the class
+        of `fulgurite.errors` that a refused request was refused with (nothing has moved),
+        and VerdictUnknownError when somebody ended the workflow by force.
         """
-        try:
-            return await self._asking(self._handle.result())
-        except WorkflowFailureError as failure:
-            raise of_failed_workflow(failure, ids.payment_id(self.payment_hash)) from failure
+        while True:
+            try:
+                return await self._asking(self._handle.result())
+            except TemporalUnavailableError:
+                await asyncio.sleep(_LONGEST_PAUSE_SECONDS)
+            except WorkflowFailureError as failure:
+                raise of_failed_workflow(failure, ids.payment_id(self.payment_hash)) from failure
 
     async def view(self) -> PaymentView:
         """How it stands. Raises like `receipt`, and WorkerUnavailableError."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 import ssl
+from base64 import b64encode
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -89,10 +90,11 @@ class Btcd:
 
     async def _call(self, method: str, *parameters: object) -> Any:
         request = {"jsonrpc": "1.0", "id": 0, "method": method, "params": parameters}
+        login = f"{self.user}:{self.password}".encode()
         trusted = ssl.create_default_context(cafile=self.rpc_cert_path)
         async with (
             aiohttp.ClientSession(
-                auth=aiohttp.BasicAuth(self.user, self.password),
+                headers={"Authorization": f"Basic {b64encode(login).decode()}"},
                 timeout=aiohttp.ClientTimeout(_RPC_TIMEOUT_SECONDS),
             ) as session,
             session.post(f"https://{self.rpc_address}", json=request, ssl=trusted) as response,

@@ -32,7 +32,7 @@ class DropAnswer:
 
 @dataclass(frozen=True)
 class Delay:
-    """The call is looked at only after so long. Its caller may have gone by then."""
+    """The call is looked at only after so long, also when its caller has gone by then."""
 
     seconds: float
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
 from typing import Any
 
 import grpc
@@ -59,6 +60,7 @@ class Gate:
         self._restart = restart
         self._crashed = False
         self._serving: set[asyncio.Task[Any]] = set()
+        self._abandoned: set[asyncio.Task[None]] = set()
 
     def guard_unary(self, method: str, serve: Serve) -> Guarded:
         """`serve`, an answer to a request, behind this gate."""
@@ -79,7 +81,7 @@ class Gate:
     async def crash(self) -> None:
         """Ends every call that is being served; its client reads a lost connection."""
         self._crashed = True
-        serving = list(self._serving)
+        serving = [*self._serving, *self._abandoned]
         for task in serving:
             task.cancel()
         await asyncio.gather(*serving, return_exceptions=True)
@@ -110,12 +112,14 @@ class Gate:
             self._macaroons.check(presented, method)
         return self._faults.take(self._node, method.rpartition("/")[2])
 
-    async def _before_effect(self, fault: Fault | None) -> None:
+    async def _before_effect(
+        self, fault: Fault | None, effect: Callable[[], Awaitable[Any]]
+    ) -> None:
         match fault:
             case Refuse(code, text):
                 raise RpcError(text, code)
             case Delay(seconds):
-                await asyncio.sleep(seconds)
+                await self._delay(seconds, effect)
             case RestartNode(after_effect=False):
                 await self._die()
 
@@ -130,14 +134,14 @@ class Gate:
 
     async def _unary(self, method: str, serve: Serve, request: Any, context: Context) -> Any:
         fault = self._admit(method, context)
-        await self._before_effect(fault)
+        await self._before_effect(fault, lambda: serve(request))
         answer = await serve(request)
         await self._after_effect(fault)
         return answer
 
     async def _stream(self, method: str, serve: Stream, request: Any, context: Context) -> None:
         fault = self._admit(method, context)
-        await self._before_effect(fault)
+        await self._before_effect(fault, lambda: _take_effect(serve(request)))
         messages = serve(request)
         if isinstance(fault, DropAnswer | RestartNode) or fault == Stall():
             await _take_effect(messages)
@@ -153,6 +157,25 @@ class Gate:
                 await _forever()
         if isinstance(fault, NeverClose | Stall):
             await _forever()
+
+    async def _delay(self, seconds: float, effect: Callable[[], Awaitable[Any]]) -> None:
+        """Waits. A call whose caller leaves meanwhile takes effect all the same, as in lnd."""
+        loop = asyncio.get_running_loop()
+        until = loop.time() + seconds
+
+        async def take_effect_alone() -> None:
+            await asyncio.sleep(until - loop.time())
+            with suppress(RpcError):  # nobody is left to be told
+                await effect()
+
+        try:
+            await asyncio.sleep(seconds)
+        except asyncio.CancelledError:
+            if not self._crashed:
+                task = loop.create_task(take_effect_alone())
+                self._abandoned.add(task)
+                task.add_done_callback(self._abandoned.discard)
+            raise
 
     async def _die(self) -> None:
         self._restart()

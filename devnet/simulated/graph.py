@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 
@@ -41,33 +40,33 @@ class Graph:
     def public_key_of(self, name: str) -> str:
         return self._public_keys[name]
 
-    def open_channel(
+    def add_channel(
         self,
         opener: str,
         peer: str,
         *,
+        funding_txid: str,
+        block_height: int,
         capacity_sat: int,
         push_sat: int,
-        policy: FeePolicy,
-        block_height: int,
+        policies: dict[str, FeePolicy],
     ) -> Channel:
-        """Adds a confirmed channel, its funding transaction the next in that block."""
-        position = len(self.channels) + 1
-        opened = Channel(
-            channel_id=channel_id(block_height, position, 0),
-            funding_txid=hashlib.sha256(f"funding {block_height} {position}".encode()).hexdigest(),
+        """Adds a channel whose funding transaction was mined in the block of that height."""
+        added = Channel(
+            channel_id=channel_id(block_height, len(self.channels) + 1, 0),
+            funding_txid=funding_txid,
             output_index=0,
             capacity_msat=capacity_sat * 1_000,
             opener=opener,
             peer=peer,
             balances_msat={opener: (capacity_sat - push_sat) * 1_000, peer: push_sat * 1_000},
-            policies={opener: policy, peer: policy},
+            policies=policies,
         )
-        self.channels[opened.channel_id] = opened
-        self._channels_of[opener].append(opened)
-        self._channels_of[peer].append(opened)
-        self._refresh(opened)
-        return opened
+        self.channels[added.channel_id] = added
+        self._channels_of[opener].append(added)
+        self._channels_of[peer].append(added)
+        self._refresh(added)
+        return added
 
     def channels_of(self, name: str) -> list[Channel]:
         return self._channels_of[name]

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from enum import Enum, auto
 from typing import Protocol
 
 from devnet.simulated.channels import Channel, PendingHtlc
@@ -47,13 +46,6 @@ class Failed:
 Outcome = Settled | Failed
 
 
-class HtlcState(Enum):
-    TRAVELING = auto()
-    DELIVERED = auto()  # the payee has it and has not decided
-    RETURNING = auto()  # the outcome is known at the payee's end, not yet at the payer's
-    RESOLVED = auto()
-
-
 @dataclass(eq=False)
 class RoutedHtlc:
     """One attempt's HTLCs along its whole route. `locked` are those that are locked in."""
@@ -63,7 +55,6 @@ class RoutedHtlc:
     onion: Onion
     on_resolved: Callable[[Outcome], None]
     locked: list[PendingHtlc] = field(default_factory=list)
-    state: HtlcState = HtlcState.TRAVELING
     outcome: Outcome | None = None
 
     @property
@@ -116,7 +107,6 @@ class Switch:
             if self._holds.catch(hop.receiver, htlc, self._released):
                 return
 
-        htlc.state = HtlcState.DELIVERED
         self._payees[htlc.last_hop.receiver].arrive(htlc)
 
     def _lock_in(self, htlc: RoutedHtlc, hop: Hop, channel: Channel) -> None:
@@ -154,7 +144,6 @@ class Switch:
     def _return(self, htlc: RoutedHtlc, outcome: Outcome) -> None:
         assert htlc.outcome is None, "an HTLC is resolved once"
         htlc.outcome = outcome
-        htlc.state = HtlcState.RETURNING
         self._retreat(htlc)
 
     def _retreat(self, htlc: RoutedHtlc) -> None:
@@ -177,5 +166,4 @@ class Switch:
                 channel.other(pending.sender),
                 pending.amount_msat,
             )
-        htlc.state = HtlcState.RESOLVED
         htlc.on_resolved(htlc.outcome)

@@ -10,8 +10,10 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from coincurve import PrivateKey
+
 from devnet.simulated.errors import RpcError
-from devnet.simulated.htlcs import FailureCode, HtlcState, RoutedHtlc, Switch
+from devnet.simulated.htlcs import FailureCode, RoutedHtlc, Switch
 from devnet.simulated.ledger import Ledger
 from devnet.simulated.payment_requests import PaymentRequest, PaymentRequestCodec
 from protos.lnrpc import lightning_pb2
@@ -79,22 +81,22 @@ class InvoiceRegistry:
         self,
         node: str,
         *,
-        private_key: str,
-        public_key: str,
+        key: PrivateKey,
         codec: PaymentRequestCodec,
         switch: Switch,
         ledger: Ledger,
         height: Callable[[], int],
     ) -> None:
         self._node = node
-        self._private_key = private_key
-        self._public_key = public_key
+        self._key = key
+        self._public_key = key.public_key.format().hex()
         self._codec = codec
         self._switch = switch
         self._ledger = ledger
         self._height = height
         self._by_hash: dict[bytes, Invoice] = {}
         self._held: set[Invoice] = set()
+        self._incomplete: dict[Invoice, asyncio.TimerHandle] = {}
         self._settled_count = 0
         self._expiries: list[tuple[int, bytes]] = []
         self._alarm: asyncio.TimerHandle | None = None
@@ -104,11 +106,15 @@ class InvoiceRegistry:
     def start(self) -> None:
         """Begins to cancel what has expired, whatever expired meanwhile first."""
         self._running = True
+        for invoice in list(self._incomplete):
+            self._await_parts(invoice)
         self._cancel_expired()
         self.on_block(self._height())
 
     def stop(self) -> None:
         self._running = False
+        for patience in self._incomplete.values():
+            patience.cancel()
         if self._alarm is not None:
             self._alarm.cancel()
 
@@ -143,7 +149,7 @@ class InvoiceRegistry:
         )
         invoice = Invoice(
             request,
-            self._codec.write(request, self._private_key),
+            self._codec.write(request, self._key),
             preimage,
             add_index=len(self._by_hash) + 1,
             private=private,
@@ -199,10 +205,10 @@ class InvoiceRegistry:
         self._accept(invoice, routed)
         held_msat = sum(htlc.amount_msat for htlc in invoice.accepted)
         if held_msat < routed.onion.total_msat:
-            asyncio.get_running_loop().call_later(
-                SET_COMPLETION_SECONDS, self._give_up_on_set, invoice, routed
-            )
+            if invoice not in self._incomplete:
+                self._await_parts(invoice)
         elif invoice.preimage is None:
+            self._stop_waiting(invoice)
             invoice.state = ACCEPTED
             self._held.add(invoice)
         else:
@@ -256,6 +262,7 @@ class InvoiceRegistry:
 
     def _settle(self, invoice: Invoice, preimage: bytes) -> None:
         held = invoice.accepted
+        self._stop_waiting(invoice)
         self._settled_count += 1
         self._held.discard(invoice)
         invoice.state = SETTLED
@@ -270,14 +277,25 @@ class InvoiceRegistry:
 
     def _cancel(self, invoice: Invoice) -> None:
         held = invoice.accepted
+        self._stop_waiting(invoice)
         self._held.discard(invoice)
         invoice.state = CANCELED
         for htlc in held:
             self._send_back(htlc, FailureCode.INCORRECT_OR_UNKNOWN_PAYMENT_DETAILS)
 
-    def _give_up_on_set(self, invoice: Invoice, routed: RoutedHtlc) -> None:
-        if invoice.state != OPEN or routed.state is not HtlcState.DELIVERED:
-            return
+    def _await_parts(self, invoice: Invoice) -> None:
+        self._incomplete[invoice] = asyncio.get_running_loop().call_later(
+            SET_COMPLETION_SECONDS, self._give_up_on_parts, invoice
+        )
+
+    def _stop_waiting(self, invoice: Invoice) -> None:
+        patience = self._incomplete.pop(invoice, None)
+        if patience is not None:
+            patience.cancel()
+
+    def _give_up_on_parts(self, invoice: Invoice) -> None:
+        """Sends back a set that nobody completed; the invoice stays open for another."""
+        self._stop_waiting(invoice)
         for htlc in invoice.accepted:
             self._send_back(htlc, FailureCode.MPP_TIMEOUT)
 

@@ -19,7 +19,10 @@ from devnet.simulated.graph import Graph
 from devnet.simulated.htlcs import Switch
 from devnet.simulated.ledger import Ledger
 from devnet.simulated.node import SimulatedNode
+from devnet.simulated.openings import CONFIRMATIONS, Openings
 from devnet.simulated.payment_requests import PaymentRequestCodec
+
+POLICY = FeePolicy(topology.BASE_FEE_MSAT, topology.FEE_RATE_PPM, topology.CLTV_EXPIRY_DELTA_BLOCKS)
 
 
 class SimulatedNetwork:
@@ -38,8 +41,9 @@ class SimulatedNetwork:
         self._switch = Switch(
             self._graph, self.faults.holds, self.ledger, lambda: self.chain.height
         )
+        self._openings = Openings(self.chain, self._graph, self.ledger)
         self._nodes: dict[str, SimulatedNode] = {}
-        self._restarts: set[asyncio.Task[None]] = set()
+        self._restarts: dict[str, asyncio.Task[None]] = {}
 
     @property
     def kind(self) -> str:
@@ -64,12 +68,21 @@ class SimulatedNetwork:
                 switch=self._switch,
                 ledger=self.ledger,
                 faults=self.faults,
+                openings=self._openings,
                 codec=codec,
                 restart=partial(self._restart_soon, name),
             )
-        for plan in topology.CHANNELS:
-            self._open(plan)
         await asyncio.gather(*(node.start() for node in self._nodes.values()))
+        for plan in topology.CHANNELS:
+            self._openings.open(
+                plan.opener,
+                plan.peer,
+                capacity_sat=plan.capacity_sat,
+                push_sat=plan.push_sat,
+                opener_policy=POLICY,
+                peer_policy=POLICY,
+            )
+        self.chain.mine(CONFIRMATIONS)
         self._write_directory()
         return self
 
@@ -79,7 +92,7 @@ class SimulatedNetwork:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        await asyncio.gather(*self._restarts, return_exceptions=True)
+        await asyncio.gather(*self._restarts.values(), return_exceptions=True)
         await asyncio.gather(*(node.stop() for node in self._nodes.values()))
         for node in self._nodes.values():
             node.close()
@@ -103,21 +116,7 @@ class SimulatedNetwork:
 
     async def restarted(self) -> None:
         """Waits until every restart that a fault ordered is over."""
-        await asyncio.gather(*self._restarts)
-
-    def _open(self, plan: topology.ChannelPlan) -> None:
-        channel = self._graph.open_channel(
-            plan.opener,
-            plan.peer,
-            capacity_sat=plan.capacity_sat,
-            push_sat=plan.push_sat,
-            policy=FeePolicy(
-                topology.BASE_FEE_MSAT, topology.FEE_RATE_PPM, topology.CLTV_EXPIRY_DELTA_BLOCKS
-            ),
-            block_height=self.chain.height - 6,
-        )
-        self._nodes[plan.opener].wallet_sat -= plan.capacity_sat
-        self.ledger.channel_opened(channel.channel_id, channel.balances_msat)
+        await asyncio.gather(*self._restarts.values())
 
     def _owned_msat(self) -> dict[tuple[int, str], int]:
         """Who owns what of each channel; an HTLC is its sender's until it settles."""
@@ -133,10 +132,11 @@ class SimulatedNetwork:
         async def restart() -> None:
             await self.stop_node(name)
             await self.start_node(name)
+            del self._restarts[name]
 
-        task = asyncio.get_running_loop().create_task(restart())
-        self._restarts.add(task)
-        task.add_done_callback(self._restarts.discard)
+        # Calls that die together die of one crash.
+        if name not in self._restarts:
+            self._restarts[name] = asyncio.get_running_loop().create_task(restart())
 
     def _write_directory(self) -> None:
         """What a process beside this one needs to reach the nodes."""

@@ -18,6 +18,7 @@ from devnet.simulated.graph import Graph
 from devnet.simulated.htlcs import Switch
 from devnet.simulated.invoices import InvoiceRegistry
 from devnet.simulated.ledger import Ledger
+from devnet.simulated.openings import Openings
 from devnet.simulated.payment_requests import PaymentRequestCodec
 from devnet.simulated.payments import PaymentEngine
 from devnet.simulated.security import Macaroons, make_certificate
@@ -44,21 +45,21 @@ class SimulatedNode:
         switch: Switch,
         ledger: Ledger,
         faults: Faults,
+        openings: Openings,
         codec: PaymentRequestCodec,
         restart: Callable[[], None],
     ) -> None:
         key = PrivateKey()
         self.name = name
         self.public_key = key.public_key.format().hex()
-        self.wallet_sat = 100_000_000
+        self.openings = openings
         self.chain = chain
         self.graph = graph
         self.codec = codec
         self.macaroons = Macaroons()
         self.invoices = InvoiceRegistry(
             name,
-            private_key=key.to_hex(),
-            public_key=self.public_key,
+            key=key,
             codec=codec,
             switch=switch,
             ledger=ledger,

@@ -143,11 +143,12 @@ class PaymentEngine:
     def start(self) -> None:
         """Resumes as lnd does: results are collected, new attempts are not made."""
         for payment in list(self._unfinished):
-            payment.resumed = True
             self._pursue(payment)
 
     def stop(self) -> None:
+        """Forgets what it meant to do. Results that come in before `start` find that so."""
         for payment in self._unfinished:
+            payment.resumed = True
             payment.listeners.clear()
             if payment.deadline is not None:
                 payment.deadline.cancel()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import sysconfig
 import textwrap
 from pathlib import Path
 
@@ -11,6 +12,8 @@ import pytest
 
 from devnet import daemons
 from devnet.daemons import LND, PROGRAMS, DaemonNotFoundError, Program, cache_dir, find
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(autouse=True)
@@ -20,9 +23,8 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         monkeypatch.delenv(daemons.variable(program), raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setenv("PATH", f"{_folder(tmp_path, 'path')}:/usr/bin:/bin")
-    monkeypatch.setattr(
-        daemons.sysconfig, "get_path", lambda _: str(_folder(tmp_path, "environment"))
-    )
+    scripts = str(_folder(tmp_path, "environment"))
+    monkeypatch.setattr(sysconfig, "get_path", lambda _: scripts)
     return tmp_path
 
 
@@ -171,7 +173,9 @@ def test_two_processes_build_once(machine: Path) -> None:
     command = [sys.executable, "-m", "devnet.daemons", "btcctl"]
 
     both = [
-        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        subprocess.Popen(
+            command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
         for _ in range(2)
     ]
     answers = [process.communicate(timeout=60) for process in both]
@@ -203,7 +207,7 @@ def test_without_go_it_says_what_to_install() -> None:
 def test_a_go_that_is_too_old_is_quoted(machine: Path) -> None:
     _executable(machine / "path" / "go", "echo 'go.mod requires go >= 1.26' >&2; exit 1")
 
-    with pytest.raises(DaemonNotFoundError, match="requires go >= 1.26: install Go 1.26 or newer"):
+    with pytest.raises(DaemonNotFoundError, match=r"go >= 1\.26: install Go 1\.26 or newer"):
         find("lnd")
 
 

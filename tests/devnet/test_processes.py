@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
 import socket
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -25,6 +25,15 @@ IGNORES_SIGTERM = """
 import signal, time
 signal.signal(signal.SIGTERM, signal.SIG_IGN)
 print("deaf", flush=True)
+time.sleep(600)
+"""
+
+OWNS_A_SLEEPER = """
+import pathlib, sys, time
+from devnet.processes import Daemon
+daemon = Daemon("orphan", ["/bin/sleep", "600"], state_dir=pathlib.Path(sys.argv[1]))
+daemon.start()
+print(daemon.pid, flush=True)
 time.sleep(600)
 """
 
@@ -85,7 +94,7 @@ async def test_one_that_ends_before_it_is_ready_shows_its_log_at_once(tmp_path: 
     async def never() -> bool:
         return False
 
-    with pytest.raises(DaemonError, match="broken ended before serving.*\n.*port 1 is taken"):
+    with pytest.raises(DaemonError, match=r"broken ended before serving.*\n.*port 1 is taken"):
         await broken.until(never, what="serving", timeout_seconds=30)
 
 
@@ -96,30 +105,22 @@ async def test_one_that_never_becomes_ready_shows_its_log_too(tmp_path: Path) ->
     async def never() -> bool:
         return False
 
-    with pytest.raises(DaemonError, match="slow not serving after 1 s.*\n.*thinking"):
+    with pytest.raises(DaemonError, match=r"slow not serving after 1 s.*\n.*thinking"):
         await slow.until(never, what="serving", timeout_seconds=1)
     await slow.kill()
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere `make down` ends the leftovers")
 async def test_no_daemon_survives_the_kill_of_its_owner(tmp_path: Path) -> None:
-    owner = subprocess.Popen(
-        [
-            sys.executable,
-            "-c",
-            "import pathlib, sys, time; from devnet.processes import Daemon\n"
-            "daemon = Daemon('orphan', ['/bin/sleep', '600'], state_dir=pathlib.Path(sys.argv[1]))\n"
-            "daemon.start(); print(daemon.pid, flush=True); time.sleep(600)",
-            str(tmp_path),
-        ],
+    owner = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", OWNS_A_SLEEPER, str(tmp_path)),
         cwd=ROOT,
-        stdout=subprocess.PIPE,
-        text=True,
+        stdout=asyncio.subprocess.PIPE,
     )
     assert owner.stdout is not None
-    orphan = psutil.Process(int(owner.stdout.readline()))
+    orphan = psutil.Process(int(await owner.stdout.readline()))
     owner.kill()
-    owner.communicate()
+    await owner.communicate()
 
     async def gone() -> bool:
         return not orphan.is_running() or orphan.status() == psutil.STATUS_ZOMBIE

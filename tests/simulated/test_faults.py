@@ -83,16 +83,23 @@ async def test_a_request_refused_by_lnd_is_refused_before_its_answer_is_dropped(
         await track(alice, bytes(32))
 
 
-async def test_a_delayed_call_outlives_the_patience_of_its_caller(
+async def test_a_delayed_call_takes_effect_without_its_caller(
     network: SimulatedNetwork, alice: LightningNode, bob: LightningNode
 ) -> None:
     invoice = await bob.invoice(10_000_000)
-    network.faults.add("alice", "SendPaymentV2", Delay(0.5))
+    network.faults.add("alice", "SendPaymentV2", Delay(0.3))
     with refused(DEADLINE_EXCEEDED, ""):
         await send(alice, to_pay(invoice.payment_request), timeout=0.1)
+    assert await alice.payment(invoice.payment_hash) is None
+    await ends(alice, invoice.payment_hash, Payment.SUCCEEDED)
+
+
+async def test_a_delayed_call_is_answered_late(
+    network: SimulatedNetwork, alice: LightningNode
+) -> None:
     network.faults.add("alice", "GetInfo", Delay(0.1))
     started = asyncio.get_running_loop().time()
-    await alice.info()
+    assert (await alice.info()).alias == "alice"
     assert asyncio.get_running_loop().time() - started >= 0.1
 
 
@@ -162,6 +169,17 @@ async def test_a_node_dies_in_a_call_and_comes_back(
     await network.restarted()
     found = await alice.payment(invoice.payment_hash)
     assert (found is not None) == after_effect
+
+
+async def test_calls_that_die_together_die_of_one_crash(
+    network: SimulatedNetwork, alice: LightningNode
+) -> None:
+    network.faults.add("alice", "GetInfo", RestartNode(), times=3)
+    codes = await asyncio.gather(*(alice.info() for _ in range(3)), return_exceptions=True)
+    assert all(isinstance(code, grpc.aio.AioRpcError) for code in codes)
+    await network.restarted()
+    network.faults.clear()
+    assert (await alice.info()).alias == "alice"
 
 
 async def test_a_unary_call_can_kill_its_node_too(

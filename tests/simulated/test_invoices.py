@@ -7,6 +7,7 @@ import secrets
 
 import bolt11
 import grpc
+import pytest
 
 from devnet.node import ACCEPTED, CANCELED, SETTLED, LightningNode, TestInvoice
 from devnet.simulated import SimulatedNetwork
@@ -16,6 +17,7 @@ from protos.lnrpc import lightning_pb2
 from .driving import Payment, Reason, refused, send, sending, to_pay
 
 UNKNOWN = grpc.StatusCode.UNKNOWN
+OPEN = lightning_pb2.Invoice.OPEN
 
 
 async def test_an_invoice_reads_as_it_was_written(bob: LightningNode) -> None:
@@ -44,7 +46,7 @@ async def test_an_invoice_without_memo_has_an_empty_description(bob: LightningNo
 
 
 async def test_another_network_of_ours_reads_it_too(
-    network: SimulatedNetwork, alice: LightningNode
+    alice: LightningNode,
 ) -> None:
     """An invoice that no node here wrote is parsed, not remembered."""
     text = (
@@ -69,7 +71,7 @@ async def test_a_hash_makes_one_invoice(bob: LightningNode) -> None:
             )
 
 
-async def test_an_invoice_is_canceled_by_time(alice: LightningNode, bob: LightningNode) -> None:
+async def test_an_invoice_is_canceled_by_time(bob: LightningNode) -> None:
     invoice = await bob.invoice(1_000_000, expiry_seconds=1)
     await bob.wait_for_invoice(invoice, CANCELED, timeout_seconds=5)
 
@@ -175,4 +177,26 @@ async def test_what_lnd_would_not_write_is_refused(bob: LightningNode) -> None:
             ({"r_preimage": b"\1"}, "invalid preimage length of 1, want 32"),
         ):
             with refused(UNKNOWN, text):
-                await lightning.AddInvoice(lightning_pb2.Invoice(**fields))  # type: ignore[arg-type]
+                await lightning.AddInvoice(lightning_pb2.Invoice(**fields))
+
+
+async def test_parts_that_nobody_completes_are_sent_back(
+    alice: LightningNode,
+    bob: LightningNode,
+    carol: LightningNode,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("devnet.simulated.invoices.SET_COMPLETION_SECONDS", 0.3)
+    drained = await carol.invoice(1_500_000_000)
+    assert (await bob.pay(drained.payment_request)).status == Payment.SUCCEEDED
+
+    # Alice cannot know that bob has too little left to forward all of it.
+    invoice = await carol.invoice(1_800_000_000)
+    request = to_pay(invoice.payment_request, fee_limit_msat=1_000_000)
+    states = await send(alice, request)
+    waiting = [s for s in states if s.failure_reason == Reason.FAILURE_REASON_NO_ROUTE]
+    assert waiting[0].status == Payment.IN_FLIGHT
+    assert states[-1].status == Payment.FAILED
+    codes = {htlc.failure.code for htlc in states[-1].htlcs}
+    assert lightning_pb2.Failure.MPP_TIMEOUT in codes
+    assert (await carol.lookup(invoice)).state == OPEN

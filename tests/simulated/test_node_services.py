@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import grpc
 
 from devnet import topology
@@ -123,6 +125,6 @@ async def test_an_address_is_of_regtest(alice: LightningNode) -> None:
 
 async def test_what_is_not_served_is_unimplemented(alice: LightningNode) -> None:
     async with alice.channel() as channel:
-        call = channel.unary_unary("/lnrpc.Lightning/AbandonChannel")
+        call: Any = channel.unary_unary("/lnrpc.Lightning/AbandonChannel")
         with refused(grpc.StatusCode.UNIMPLEMENTED, ""):
             await call(b"")

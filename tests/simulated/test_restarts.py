@@ -82,6 +82,21 @@ async def test_no_attempt_is_made_after_a_restart(
     assert (await alice.pay(invoice.payment_request)).status == Payment.SUCCEEDED
 
 
+async def test_a_result_that_waited_for_the_restart_begins_nothing_either(
+    network: SimulatedNetwork, alice: LightningNode, carol: LightningNode
+) -> None:
+    invoice = await carol.invoice(100_000_000)
+    hold = network.faults.hold_htlcs("bob")
+    async with sending(alice, to_pay(invoice.payment_request)):
+        await hold.caught()
+        await network.stop_node("alice")
+        hold.fail()
+        await network.start_node("alice")
+    verdict = await ends(alice, invoice.payment_hash, Payment.FAILED)
+    assert verdict.failure_reason == Reason.FAILURE_REASON_NO_ROUTE
+    assert len(verdict.htlcs) == 1
+
+
 async def test_without_a_restart_a_failed_attempt_is_followed_by_another(
     network: SimulatedNetwork, alice: LightningNode, carol: LightningNode
 ) -> None:

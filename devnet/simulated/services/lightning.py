@@ -5,12 +5,15 @@ from __future__ import annotations
 import bisect
 import hashlib
 import secrets
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import bech32
 import grpc
 
 from devnet.simulated.errors import RpcError
 from devnet.simulated.marshal import channel_message, invoice_message, payment_message
+from devnet.simulated.openings import DEFAULT_POLICY
 from devnet.simulated.payment_requests import NETWORK
 from devnet.simulated.requests import HASH_BYTES
 from protos.lnrpc import lightning_pb2
@@ -111,9 +114,38 @@ class LightningService:
     async def wallet_balance(
         self, _: lightning_pb2.WalletBalanceRequest
     ) -> lightning_pb2.WalletBalanceResponse:
+        coins_sat = self._node.openings.wallet_sat(self._node.name)
         return lightning_pb2.WalletBalanceResponse(
-            total_balance=self._node.wallet_sat, confirmed_balance=self._node.wallet_sat
+            total_balance=coins_sat, confirmed_balance=coins_sat
         )
+
+    async def new_address(
+        self, _: lightning_pb2.NewAddressRequest
+    ) -> lightning_pb2.NewAddressResponse:
+        """An address that nobody has the key of: coins here do not move by addresses."""
+        address = bech32.encode("bcrt", 0, secrets.token_bytes(20))
+        assert address is not None, "20 bytes are a witness program"
+        return lightning_pb2.NewAddressResponse(address=address)
+
+    async def open_channel_sync(
+        self, request: lightning_pb2.OpenChannelRequest
+    ) -> lightning_pb2.ChannelPoint:
+        policy = replace(
+            DEFAULT_POLICY,
+            base_fee_msat=request.base_fee
+            if request.use_base_fee
+            else DEFAULT_POLICY.base_fee_msat,
+            fee_rate_ppm=request.fee_rate if request.use_fee_rate else DEFAULT_POLICY.fee_rate_ppm,
+        )
+        funding_txid = self._node.openings.open(
+            self._node.name,
+            self._known_peer(request.node_pubkey.hex()),
+            capacity_sat=request.local_funding_amount,
+            push_sat=request.push_sat,
+            opener_policy=policy,
+        )
+        # The bytes of a transaction id go the other way round than people write it.
+        return lightning_pb2.ChannelPoint(funding_txid_bytes=bytes.fromhex(funding_txid)[::-1])
 
     async def add_invoice(self, request: lightning_pb2.Invoice) -> lightning_pb2.AddInvoiceResponse:
         preimage = request.r_preimage or secrets.token_bytes(HASH_BYTES)

@@ -1,0 +1,50 @@
+"""What the scenarios share: one house a network kind, for the whole run."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+
+import pytest
+from temporalio.client import Client
+
+import worker
+from devnet.house import House, house
+from nodes.registry import Nodes
+from starter.client import FulguriteClient
+
+BOTH_NETWORKS = [
+    pytest.param("simulated", id="simulated"),
+    pytest.param("regtest", id="regtest", marks=pytest.mark.regtest),
+]
+
+
+@pytest.fixture(scope="session", params=BOTH_NETWORKS)
+async def home(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[House]:
+    """Temporal and a network of each kind; no worker."""
+    async with house(request.param, tmp_path_factory.mktemp(request.param)) as built:
+        yield built
+
+
+@pytest.fixture(scope="session")
+async def temporal(home: House) -> Client:
+    """A Temporal client of the house, speaking our JSON."""
+    return await worker.connect(home.settings)
+
+
+@pytest.fixture(scope="session")
+async def client(temporal: Client) -> FulguriteClient:
+    return FulguriteClient(temporal)
+
+
+@pytest.fixture
+async def working(home: House, temporal: Client) -> AsyncIterator[None]:
+    """A worker in this process, on the client's own connection: the fast path, eager start."""
+    nodes = Nodes(home.settings.nodes)
+    async with AsyncExitStack() as stack:
+        stack.push_async_callback(nodes.close)
+        for each in worker.workers(temporal, home.settings, nodes):
+            await stack.enter_async_context(each)
+        yield
