@@ -11,7 +11,6 @@ from datetime import timedelta
 
 import structlog
 from temporalio.client import Client
-from temporalio.runtime import Runtime
 from temporalio.worker import Worker
 
 import settings as configuration
@@ -21,22 +20,10 @@ from fulgurite import ids
 from fulgurite.errors import FulguriteError
 from nodes.registry import Nodes
 from settings import Settings
+from starter.connect import connect
 from workflows.payment import PaymentWorkflow
-from workflows.plugin import plugin
 
 log = structlog.get_logger()
-
-
-async def connect(settings: Settings, runtime: Runtime | None = None) -> Client:
-    """A Temporal client that speaks our JSON."""
-    return await Client.connect(
-        settings.temporal_address,
-        namespace=settings.temporal_namespace,
-        tls=settings.temporal_tls,
-        api_key=settings.temporal_api_key(),
-        plugins=[plugin()],
-        runtime=runtime,
-    )
 
 
 def workers(client: Client, settings: Settings, nodes: Nodes) -> Sequence[Worker]:

@@ -16,6 +16,7 @@ from typing import Protocol
 import aiohttp
 
 from devnet.network import Network
+from devnet.node import LightningNode
 from devnet.processes import Daemon, free_ports
 from devnet.regtest import RegtestNetwork
 from devnet.simulated import SimulatedNetwork
@@ -108,13 +109,13 @@ def network(kind: str, state_dir: Path) -> RegtestNetwork | SimulatedNetwork:
     return RegtestNetwork(state_dir) if kind == "regtest" else SimulatedNetwork(state_dir)
 
 
-@asynccontextmanager
-async def furnished(state_dir: Path, network: Network, temporal: Temporal) -> AsyncIterator[House]:
-    """A house around a network and a Temporal that run: with a key and a configuration."""
-    key_path = _key(state_dir / "unsealing.key")
-    settings = Settings(
-        temporal_address=temporal.address,
-        unsealing_key_path=key_path,
+def configured(
+    state_dir: Path, nodes: Mapping[str, LightningNode], temporal_address: str
+) -> Settings:
+    """Settings for these nodes and this Temporal, with a key of their own in `state_dir`."""
+    return Settings(
+        temporal_address=temporal_address,
+        unsealing_key_path=_key(state_dir / "unsealing.key"),
         nodes={
             name: LndConfig.model_validate(
                 {
@@ -124,12 +125,17 @@ async def furnished(state_dir: Path, network: Network, temporal: Temporal) -> As
                     "macaroon_dir": node.macaroon_dir,
                 }
             )
-            for name, node in network.nodes.items()
+            for name, node in nodes.items()
         },
     )
+
+
+def furnished(state_dir: Path, network: Network, temporal: Temporal) -> House:
+    """A house around a network and a Temporal that run: with a key and a configuration."""
+    settings = configured(state_dir, network.nodes, temporal.address)
     config_path = state_dir / "fulgurite.toml"
     config_path.write_text(_toml(settings))
-    yield House(state_dir, network, temporal, settings, config_path)
+    return House(state_dir, network, temporal, settings, config_path)
 
 
 @asynccontextmanager
@@ -138,12 +144,8 @@ async def house(kind: str, state_dir: Path, *, headless: bool = True) -> AsyncIt
     temporal = TemporalServer(
         state_dir / "temporal", search_attributes=search_attributes.REGISTRY, headless=headless
     )
-    async with (
-        temporal,
-        network(kind, state_dir / "network") as running,
-        furnished(state_dir, running, temporal) as built,
-    ):
-        yield built
+    async with temporal, network(kind, state_dir / "network") as running:
+        yield furnished(state_dir, running, temporal)
 
 
 def _key(path: Path) -> Path:

@@ -121,7 +121,10 @@ class Daemon:
                 process_group=0,
             )
         record = _Record(self.pid, time.time(), self.command)
-        self._record.write_text(json.dumps(asdict(record)))
+        # Moved into place: a record cut in half would stop the one who cleans up.
+        unfinished = self._record.with_suffix(".tmp")
+        unfinished.write_text(json.dumps(asdict(record)))
+        unfinished.replace(self._record)
 
     async def until(
         self, ready: Callable[[], Awaitable[bool]], *, what: str, timeout_seconds: float = 60

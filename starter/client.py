@@ -153,7 +153,9 @@ def _query(state: PaymentState | None, node: str | None) -> str:
     """A visibility query. Only words with a known alphabet get between the quotes."""
     terms = ["WorkflowType = 'PaymentWorkflow'"]
     if state is not None:
-        terms.append(f"{search_attributes.STATE.name} = '{PaymentState(state)}'")
+        of_state = f"{search_attributes.STATE.name} = '{PaymentState(state)}'"
+        refused = "ExecutionStatus = 'Failed'"
+        terms.append(refused if state is PaymentState.REFUSED else f"{of_state} AND NOT {refused}")
     if node is not None:
         try:
             terms.append(f"{search_attributes.NODE.name} = '{_NODE_NAME.validate_python(node)}'")

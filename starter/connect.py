@@ -40,6 +40,6 @@ async def connect(settings: TemporalSettings, runtime: Runtime | None = None) ->
     except RuntimeError as error:
         # The SDK raises nothing narrower for a refused connection, a wrong name or TLS.
         raise TemporalUnavailableError(
-            f"no Temporal at {settings.temporal_address}: start it, or set "
-            f"FULGURITE_TEMPORAL_ADDRESS ({error})"
+            f"no Temporal answers at {settings.temporal_address}: start it, or check "
+            "FULGURITE_TEMPORAL_ADDRESS and FULGURITE_TEMPORAL_TLS"
         ) from error

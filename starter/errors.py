@@ -60,9 +60,10 @@ def temporal_errors() -> Iterator[None]:
                     "Temporal retains no such payment: check the hash, or ask LND, which keeps "
                     "every payment (`lncli trackpayment HASH`)"
                 ) from error
-            case RPCStatusCode.FAILED_PRECONDITION:
+            case RPCStatusCode.FAILED_PRECONDITION | RPCStatusCode.DEADLINE_EXCEEDED:
+                # Only what a worker has to answer is given a deadline.
                 raise WorkerUnavailableError(
-                    f"no worker answers ({error.message}): start `fulgurite-worker`, ask again"
+                    "no worker answers: start `fulgurite-worker`, and ask again"
                 ) from error
             case RPCStatusCode.INVALID_ARGUMENT:
                 raise TemporalRefusedError(

@@ -12,6 +12,7 @@ import worker
 from devnet.house import House, house
 from nodes.registry import Nodes
 from starter.client import FulguriteClient
+from starter.connect import connect
 
 BOTH_NETWORKS = [
     pytest.param("simulated", id="simulated"),
@@ -31,7 +32,7 @@ async def home(
 @pytest.fixture(scope="session")
 async def temporal(home: House) -> Client:
     """A Temporal client of the house, speaking our JSON."""
-    return await worker.connect(home.settings)
+    return await connect(home.settings)
 
 
 @pytest.fixture(scope="session")

@@ -33,6 +33,7 @@ class Lnd:
             tls_cert_path=self._dir / "tls.cert",
             macaroon_dir=self._dir / "macaroons",
         )
+        self.pubkey = ""  # hex, from the first start on
         self._daemon = Daemon(
             name,
             [program, f"--lnddir={self._dir}", f"--configfile={self._dir / 'lnd.conf'}"],
@@ -49,6 +50,7 @@ class Lnd:
             self._write_configuration()
         self._daemon.start()
         await self._daemon.until(self._ready, what="serving and synced to the chain")
+        self.pubkey = (await self.node.info()).identity_pubkey
 
     async def kill(self) -> None:
         await self._daemon.kill()
@@ -63,9 +65,7 @@ class Lnd:
 
     async def connect(self, peer: Lnd) -> None:
         """Connects to `peer` for good; content when they are connected already."""
-        addr = lightning_pb2.LightningAddress(
-            pubkey=(await peer.node.info()).identity_pubkey, host=peer.peer_address
-        )
+        addr = lightning_pb2.LightningAddress(pubkey=peer.pubkey, host=peer.peer_address)
         async with self.node.lightning() as lightning:
             try:
                 await lightning.ConnectPeer(
@@ -84,11 +84,10 @@ class Lnd:
 
     async def open_channel(self, peer: Lnd, *, capacity_sat: int, push_sat: int) -> None:
         """Returns once the funding transaction is broadcast; blocks make the channel active."""
-        pubkey = bytes.fromhex((await peer.node.info()).identity_pubkey)
         async with self.node.lightning() as lightning:
             await lightning.OpenChannelSync(
                 lightning_pb2.OpenChannelRequest(
-                    node_pubkey=pubkey,
+                    node_pubkey=bytes.fromhex(peer.pubkey),
                     local_funding_amount=capacity_sat,
                     push_sat=push_sat,
                     sat_per_vbyte=2,

@@ -74,24 +74,23 @@ class RegtestNetwork:
     async def stop_node(self, name: str) -> None:
         """Kills it; returns when its peers have noticed."""
         stopped = self._lnds[name]
-        pubkey = (await stopped.node.info()).identity_pubkey
         await stopped.kill()
         for peer in self._up():
             await eventually(
                 peer.peers,
-                lambda connected: pubkey not in connected,
+                lambda connected: stopped.pubkey not in connected,
                 what=f"{peer.node.name} without {name}",
             )
 
     async def start_node(self, name: str) -> None:
-        """Starts it; returns when its channels to all nodes that are up carry payments."""
+        """Starts it; returns when the channels left between it and nodes that are up work."""
         started = self._lnds[name]
         await started.start()
         neighbours = [peer for peer in self._up() if _channels_between(name, peer.node.name)]
         for peer in neighbours:
             await started.connect(peer)
         for peer in neighbours:
-            await self._channels_active(started, peer)
+            await _channels_active(started, peer)
 
     async def _start(self) -> None:
         lnd = await asyncio.to_thread(find, "lnd")
@@ -110,7 +109,7 @@ class RegtestNetwork:
         """Ends and removes what an earlier network left here, and touches nothing else."""
         self.state_dir.mkdir(parents=True, exist_ok=True)
         end_leftovers(self.state_dir)
-        for folder in ("btcd", *NODES):
+        for folder in ("logs", "btcd", *NODES):
             shutil.rmtree(self.state_dir / folder, ignore_errors=True)
 
     async def _start_lnd(self, lnd: Lnd) -> None:
@@ -139,9 +138,8 @@ class RegtestNetwork:
                 self._lnds[plan.peer], capacity_sat=plan.capacity_sat, push_sat=plan.push_sat
             )
         await self.mine(_ANNOUNCEMENT_BLOCKS)
-        await asyncio.gather(
-            *(self._channels_active(self._lnds[a], self._lnds[b]) for a, b in pairs)
-        )
+        for one, other in pairs:
+            await _channels_active(self._lnds[one], self._lnds[other], opened=True)
         # A channel routes in a direction once that end's channel_update has come around.
         for lnd in self._lnds.values():
             await eventually(
@@ -163,16 +161,6 @@ class RegtestNetwork:
             lambda payment: payment.status == lightning_pb2.Payment.SUCCEEDED,
             what=f"a payment from {payer.name} to {payee.name}",
         )
-
-    async def _channels_active(self, one: Lnd, other: Lnd) -> None:
-        """Waits until each end holds all channels between the two for usable."""
-        planned = len(_channels_between(one.node.name, other.node.name))
-        for here, there in ((one, other), (other, one)):
-            await eventually(
-                partial(_active_with, here, (await there.node.info()).identity_pubkey),
-                lambda active: active == planned,
-                what=f"{here.node.name}'s channels with {there.node.name}",
-            )
 
     async def _reached(self, lnd: Lnd, height: int) -> None:
         await eventually(
@@ -202,9 +190,23 @@ def _channels_between(one: str, other: str) -> list[ChannelPlan]:
     return [plan for plan in CHANNELS if {plan.opener, plan.peer} == {one, other}]
 
 
-async def _active_with(lnd: Lnd, pubkey: str) -> int:
-    channels = await lnd.node.channels()
-    return sum(channel.active and channel.remote_pubkey == pubkey for channel in channels)
+async def _channels_active(one: Lnd, other: Lnd, *, opened: bool = False) -> None:
+    """Waits until each end holds every channel between the two for usable.
+
+    `opened` says that none of the planned ones is closed yet, so that all must be there.
+    """
+    planned = len(_channels_between(one.node.name, other.node.name)) if opened else 0
+    for here, there in ((one, other), (other, one)):
+        await eventually(
+            partial(_activity, here, there),
+            lambda activity: len(activity) >= planned and all(activity),
+            what=f"{here.node.name}'s channels with {there.node.name}",
+        )
+
+
+async def _activity(here: Lnd, there: Lnd) -> list[bool]:
+    channels = await here.node.channels()
+    return [channel.active for channel in channels if channel.remote_pubkey == there.pubkey]
 
 
 async def _confirmed_sat(lnd: Lnd) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from bech32 import CHARSET, bech32_encode, convertbits
@@ -109,7 +110,7 @@ def _encode(request: PaymentRequest, key: PrivateKey) -> str:
         *_tagged("s", _words_of(request.payment_addr)),
         *_tagged("9", _as_words(FEATURE_BITS)),
     ]
-    signed = prefix.encode() + bytes(convertbits(words, 5, 8, pad=True))
+    signed = prefix.encode() + bytes(_regrouped(words, 5, 8))
     return bech32_encode(prefix, [*words, *_words_of(key.sign_recoverable(signed))])
 
 
@@ -118,8 +119,15 @@ def _tagged(tag: str, words: list[int]) -> list[int]:
 
 
 def _words_of(data: bytes) -> list[int]:
-    """Bytes as the five-bit words of bech32, zeros behind."""
-    return list(convertbits(data, 8, 5, pad=True))
+    """Bytes as the five-bit words of bech32."""
+    return _regrouped(data, 8, 5)
+
+
+def _regrouped(data: Iterable[int], from_bits: int, to_bits: int) -> list[int]:
+    """The same bits in groups of another size, with zeros to fill the last."""
+    groups: list[int] | None = convertbits(data, from_bits, to_bits, pad=True)
+    assert groups is not None, "every group was within its size"
+    return groups
 
 
 def _as_words(number: int, length: int = 0) -> list[int]:

@@ -99,19 +99,20 @@ class LndConnection:
             answer = await lightning_pb2_grpc.LightningStub(self.channel(Role.OBSERVE)).GetInfo(
                 lightning_pb2.GetInfoRequest(), timeout=UNARY_TIMEOUT_SECONDS
             )
-        info = NodeInfo(
+        network = answer.chains[0].network
+        if network != self.config.network:
+            raise WrongNetworkError(
+                f"{self.name} is on {network}, its configuration says {self.config.network}: "
+                "correct its network or its address"
+            )
+        return NodeInfo(
             pubkey=NodePubkey(answer.identity_pubkey),
             alias=answer.alias,
             version=versions.require(self.name, answer.version),
-            network=ChainNetwork(answer.chains[0].network),
+            network=ChainNetwork(network),
             block_height=answer.block_height,
             synced_to_chain=answer.synced_to_chain,
         )
-        if info.network is not self.config.network:
-            raise WrongNetworkError(
-                f"{self.name} is on {info.network}, its configuration says {self.config.network}"
-            )
-        return info
 
     def _connect(self, role: Role | None) -> grpc.aio.Channel:
         address, certificate, macaroon = self._credentials(role)

@@ -28,6 +28,16 @@ def refused(code: grpc.StatusCode, text: str) -> Iterator[None]:
     )
 
 
+@contextmanager
+def allowed_to_end(*codes: grpc.StatusCode) -> Iterator[None]:
+    """Lets a call end with one of these statuses, or well."""
+    try:
+        yield
+    except grpc.aio.AioRpcError as error:
+        if error.code() not in codes:
+            raise
+
+
 def to_pay(payment_request: str, **fields: object) -> router_pb2.SendPaymentRequest:
     request = router_pb2.SendPaymentRequest(
         payment_request=payment_request, fee_limit_msat=100_000, timeout_seconds=60

@@ -14,14 +14,11 @@ from devnet.node import LightningNode
 
 from .driving import Payment, refused
 
-ROOT = Path(__file__).parents[2]
-
 
 async def test_a_process_serves_until_it_is_told_to_end(tmp_path: Path) -> None:
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         *("-m", "devnet.simulated", "--state-dir", str(tmp_path / "state")),
-        cwd=ROOT,
         stdout=asyncio.subprocess.PIPE,
     )
     try:
@@ -29,7 +26,7 @@ async def test_a_process_serves_until_it_is_told_to_end(tmp_path: Path) -> None:
         line = await asyncio.wait_for(process.stdout.readline(), timeout=20)
         word, _, path = line.decode().strip().partition(" ")
         assert word == "ready"
-        directory = json.loads(Path(path).read_text())
+        directory = json.loads(await asyncio.to_thread(Path(path).read_text))
         alice, bob = (
             LightningNode(
                 name,

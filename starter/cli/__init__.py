@@ -1,0 +1,1 @@
+"""The `fulgurite` command: verbs on nouns, `--json` everywhere, exit codes to rely on."""

@@ -1,0 +1,5 @@
+"""`python -m starter.cli`: the command where the console script is not installed."""
+
+from starter.cli.main import app
+
+app(prog_name="fulgurite")

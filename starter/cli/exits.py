@@ -1,0 +1,67 @@
+"""Exit codes. A script may act on every one of them, and on 1 only it may pay anew."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+from fulgurite.errors import FulguriteError, InvalidRequestError
+from fulgurite.payments import PaymentState
+from starter.errors import (
+    TemporalRefusedError,
+    TemporalUnavailableError,
+    WorkerUnavailableError,
+)
+
+
+class ExitCode(IntEnum):
+    """What the command ends with."""
+
+    DONE = 0
+    FAILED = 1
+    REFUSED = 2
+    NOTHING_SENT = 3
+    NO_VERDICT = 4
+    UNREACHABLE = 5
+    DEFECT = 70
+
+
+MEANINGS: dict[ExitCode, str] = {
+    ExitCode.DONE: "done; for a payment: it succeeded",
+    ExitCode.FAILED: "the payment failed: LND's verdict, and nothing is in flight",
+    ExitCode.REFUSED: "wrong usage, or the request was refused; this command moved nothing",
+    ExitCode.NOTHING_SENT: "nothing was sent: rejected, expired, canceled or not confirmed",
+    ExitCode.NO_VERDICT: "no verdict yet: in flight, waiting, or left alone; ask again",
+    ExitCode.UNREACHABLE: "Temporal or its workers cannot be reached; what was begun goes on",
+    ExitCode.DEFECT: "a defect of this program; says nothing about the payment",
+}
+
+_OF_STATE: dict[PaymentState, ExitCode] = {
+    PaymentState.SUCCEEDED: ExitCode.DONE,
+    PaymentState.FAILED: ExitCode.FAILED,
+    PaymentState.REFUSED: ExitCode.REFUSED,
+    PaymentState.REJECTED: ExitCode.NOTHING_SENT,
+    PaymentState.EXPIRED: ExitCode.NOTHING_SENT,
+    PaymentState.CANCELED: ExitCode.NOTHING_SENT,
+}
+
+
+def of_state(state: PaymentState) -> ExitCode:
+    """What a payment in this state is worth to a script."""
+    return _OF_STATE.get(state, ExitCode.NO_VERDICT)
+
+
+def of_error(error: FulguriteError) -> ExitCode:
+    """An error is never LND's verdict, so that none is worth 1."""
+    match error:
+        case InvalidRequestError():
+            return ExitCode.REFUSED
+        case TemporalUnavailableError() | TemporalRefusedError() | WorkerUnavailableError():
+            return ExitCode.UNREACHABLE
+        case _:
+            return ExitCode.NO_VERDICT
+
+
+# Markdown, for `--help`.
+EPILOG = "Exit codes:\n\n" + "\n".join(
+    f"* **{code.value}** {meaning}" for code, meaning in MEANINGS.items()
+)

@@ -1,0 +1,21 @@
+"""The `fulgurite` command, put together."""
+
+from __future__ import annotations
+
+import typer
+
+from starter.cli import keys, payments
+from starter.cli.exits import EPILOG
+from starter.cli.pay import pay
+
+app = typer.Typer(
+    name="fulgurite",
+    help="Lightning payments that survive crashes: LND through Temporal.",
+    epilog=EPILOG,
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+    pretty_exceptions_show_locals=False,
+)
+app.command(epilog=EPILOG)(pay)
+app.add_typer(payments.app, name="payment")
+app.add_typer(keys.app, name="key")

@@ -1,0 +1,179 @@
+"""What a person reads: payments in a few lines, with what each state means."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
+
+from fulgurite.money import Msat
+from fulgurite.payments import FailureReason, PaymentState
+from fulgurite.receipts import PaymentView, Receipt
+from fulgurite.requests import Order, PaymentRequest
+from starter.client import PaymentSummary
+
+_COLORS: dict[PaymentState, str] = {
+    PaymentState.SUCCEEDED: "green",
+    PaymentState.FAILED: "red",
+    PaymentState.REFUSED: "red",
+    PaymentState.STUCK: "bold yellow",
+    PaymentState.AWAITING_APPROVAL: "bold yellow",
+}
+
+MEANINGS: dict[PaymentState, str] = {
+    PaymentState.REQUESTED: "accepted; nothing has moved",
+    PaymentState.AWAITING_APPROVAL: "waits for a person; nothing has moved",
+    PaymentState.DISPATCHING: "being handed to LND",
+    PaymentState.IN_FLIGHT: "LND has it; only LND can end it",
+    PaymentState.STUCK: "in flight for longer than expected; only LND can end it",
+    PaymentState.BACKING_OFF: "an attempt failed; another one follows",
+    PaymentState.SUCCEEDED: "settled",
+    PaymentState.FAILED: "LND's verdict; nothing is in flight",
+    PaymentState.REJECTED: "a person said no; nothing was sent",
+    PaymentState.EXPIRED: "time ran out before anything was sent",
+    PaymentState.CANCELED: "called off before anything was sent",
+    PaymentState.REFUSED: "the request cannot be carried out; nothing was sent",
+}
+
+
+def colored(state: PaymentState) -> Text:
+    return Text(state, style=_COLORS.get(state, "cyan"))
+
+
+def short(hexadecimal: str) -> str:
+    """Enough of a key to recognize it by."""
+    return f"{hexadecimal[:10]}…{hexadecimal[-6:]}"
+
+
+def fields(rows: Iterable[tuple[str, str | Text | None]]) -> Table:
+    """Names and values under each other; rows without a value are left out."""
+    grid = Table.grid(padding=(0, 2))
+    grid.add_column(style="dim", no_wrap=True)
+    grid.add_column(overflow="fold")
+    for name, value in rows:
+        if value:
+            grid.add_row(f"  {name}", value if isinstance(value, Text) else escape(value))
+    return grid
+
+
+def order(request: PaymentRequest, understood: Order) -> Table:
+    """What is about to be paid, before anybody says yes."""
+    expires_at = understood.expires_at
+    return fields(
+        [
+            ("amount", str(understood.amount)),
+            ("fee", f"at most {understood.fee_limit}"),
+            ("from", request.node),
+            ("to", understood.destination),
+            ("for", understood.description),
+            ("expires", f"{expires_at:%Y-%m-%d %H:%M:%S} UTC" if expires_at else None),
+            ("hash", understood.payment_hash),
+        ]
+    )
+
+
+def headline(
+    state: PaymentState, amount: Msat, destination: str, node: str, *, words: str = ""
+) -> Text:
+    return Text.assemble(
+        colored(state), f"  {amount} to {short(destination)} from {node}", (words, "dim")
+    )
+
+
+def receipt(receipt: Receipt) -> Table:
+    """A finished payment, with what to do next where it did not succeed."""
+    took = (receipt.completed_at - receipt.requested_at).total_seconds()
+    succeeded = receipt.status is PaymentState.SUCCEEDED
+    rows: list[tuple[str, str | Text | None]] = [
+        ("hash", receipt.payment_hash),
+        ("fee", f"{receipt.fee_msat} (at most {receipt.fee_limit_msat})" if succeeded else None),
+        ("parts", str(receipt.parts) if succeeded else None),
+        ("reason", _unless_none(receipt.failure_reason)),
+        ("next", receipt.advice),
+        ("warning", Text(", ".join(receipt.warnings), style="bold yellow")),
+        ("proof", f"fulgurite payment proof {receipt.payment_hash}" if succeeded else None),
+    ]
+    if succeeded and not receipt.initiated_by_this_run:
+        rows.append(("note", "LND had been told to pay this before; it was not paid again"))
+    table = Table.grid()
+    table.add_row(
+        headline(
+            receipt.status,
+            receipt.amount_msat,
+            receipt.destination,
+            receipt.node,
+            words=f"  {took:,.1f} s",
+        )
+    )
+    table.add_row(fields(rows))
+    return table
+
+
+def view(view: PaymentView) -> Table:
+    """A payment at one moment, with its timeline."""
+    table = Table.grid()
+    table.add_row(headline(view.state, view.amount_msat, view.destination, view.node))
+    table.add_row(Text(f"  {meaning(view)}", style="dim"))
+    table.add_row(
+        fields(
+            [
+                ("hash", view.payment_hash),
+                ("to", view.destination),
+                ("fee limit", str(view.fee_limit_msat)),
+                ("fee", str(view.update.fee_msat) if view.update else None),
+                ("reason", _unless_none(view.update.failure_reason) if view.update else None),
+            ]
+        )
+    )
+    table.add_row("")
+    for line in view.timeline:
+        table.add_row(Text(f"  {timeline_line(line)}"))
+    return table
+
+
+def meaning(view: PaymentView) -> str:
+    """The state in words, with what is in flight and until when."""
+    words = [MEANINGS[view.state]]
+    update = view.update
+    if update and view.state in {PaymentState.IN_FLIGHT, PaymentState.STUCK}:
+        words.append(f"{update.parts} HTLC{'s' * (update.parts != 1)}")
+        if update.expiry_height:
+            words.append(f"the first expires at height {update.expiry_height}")
+    if view.cancel_requested:
+        words.append("cancel requested")
+    return "; ".join(words)
+
+
+def timeline_line(line: str) -> str:
+    """Without the Markdown that the Temporal UI shows."""
+    return line.replace("**", "")
+
+
+def summaries(found: Iterable[PaymentSummary]) -> Table:
+    """A list of payments; the whole hash, because people copy it."""
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    table.add_column("started (UTC)", no_wrap=True)
+    table.add_column("state", no_wrap=True)
+    table.add_column("amount", justify="right", no_wrap=True)
+    table.add_column("node", no_wrap=True)
+    table.add_column("payment hash", overflow="fold", min_width=32)
+    for payment in found:
+        state = colored(payment.state)
+        if reason := _unless_none(payment.failure_reason):
+            state.append(f" {reason}", style="dim")
+        if payment.workflow_status in {"TERMINATED", "TIMED_OUT", "CANCELED"}:
+            state.append(f" (workflow {payment.workflow_status})", style="bold red")
+        table.add_row(
+            f"{payment.started_at:%m-%d %H:%M:%S}",
+            state,
+            "" if payment.amount_msat is None else str(payment.amount_msat),
+            payment.node or "",
+            payment.payment_hash,
+        )
+    return table
+
+
+def _unless_none(reason: FailureReason) -> str | None:
+    return None if reason is FailureReason.NONE else reason.value

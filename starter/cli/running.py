@@ -1,0 +1,103 @@
+"""How every command runs: its event loop, its connection, and how its errors are told."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from functools import wraps
+from typing import Annotated, Any, ParamSpec
+
+import typer
+from pydantic import ValidationError
+from rich.console import Console
+from temporalio.runtime import Runtime, TelemetryConfig
+
+import settings as configuration
+from fulgurite.errors import FulguriteError, InvalidRequestError
+from fulgurite.model import Model
+from settings import Settings
+from starter.cli.documents import Problem
+from starter.cli.exits import ExitCode, of_error
+from starter.client import FulguriteClient
+
+Given = ParamSpec("Given")
+
+Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON, nothing else.")]
+Force = Annotated[bool, typer.Option("--force", help="Do not ask for confirmation.")]
+
+# Results go to stdout; whatever is said beside them goes to stderr.
+out = Console(highlight=False)
+err = Console(highlight=False, stderr=True)
+
+
+class NotConfirmedError(FulguriteError):
+    """The person at the keyboard said no."""
+
+
+def command(body: Callable[Given, Coroutine[Any, Any, ExitCode]]) -> Callable[Given, None]:
+    """Makes a command of a coroutine: expected errors become a sentence and an exit code."""
+
+    @wraps(body)
+    def run(*args: Given.args, **kwargs: Given.kwargs) -> None:
+        as_json = bool(kwargs.get("as_json"))
+        try:
+            code = asyncio.run(body(*args, **kwargs))
+        except NotConfirmedError as error:
+            code = _tell(error, ExitCode.NOTHING_SENT, as_json=as_json)
+        except FulguriteError as error:
+            code = _tell(error, of_error(error), as_json=as_json)
+        except KeyboardInterrupt:
+            err.print("interrupted")
+            code = ExitCode.NO_VERDICT
+        except Exception:  # noqa: BLE001 - Python's own exit code would be LND's FAILED
+            err.print_exception(show_locals=False)
+            err.print("This is a defect of fulgurite. It says nothing about any payment.")
+            code = ExitCode.DEFECT
+        raise typer.Exit(code)
+
+    return run
+
+
+async def connected(settings: Settings | None = None) -> FulguriteClient:
+    """A client by the environment's settings, without the SDK's own chatter on stderr."""
+    silent = Runtime(telemetry=TelemetryConfig(logging=None))
+    return await FulguriteClient.connect(settings or configuration.load(), silent)
+
+
+def print_json(document: Model) -> None:
+    """One document on one line, whatever the width of the terminal."""
+    typer.echo(document.model_dump_json())
+
+
+def confirm(question: str, *, force: bool) -> None:
+    """Raises NotConfirmedError after a no, InvalidRequestError where nobody can answer."""
+    if force:
+        return
+    try:
+        confirmed = typer.confirm(question, err=True)
+    except typer.Abort:
+        raise InvalidRequestError(
+            "nobody confirmed: answer at the terminal, or give --force"
+        ) from None
+    if not confirmed:
+        raise NotConfirmedError("not confirmed: nothing was done")
+
+
+def mistakes(error: ValidationError) -> InvalidRequestError:
+    """The mistakes by field, without the input: it may hold what must not be repeated."""
+    told = "; ".join(
+        f"{'.'.join(map(str, mistake['loc']))}: {mistake['msg']}".removeprefix(": ")
+        for mistake in error.errors(include_input=False, include_url=False, include_context=False)
+    )
+    return InvalidRequestError(told.replace("Value error, ", ""))
+
+
+def _tell(error: FulguriteError, code: ExitCode, *, as_json: bool) -> ExitCode:
+    if as_json:
+        print_json(
+            Problem(error=type(error).__name__, message=str(error), retryable=type(error).retryable)
+        )
+    else:
+        err.print(f"[bold red]{type(error).__name__.removesuffix('Error')}[/]: ", end="")
+        err.print(str(error), markup=False)
+    return code
