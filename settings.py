@@ -74,6 +74,9 @@ class Settings(BaseSettings):
         """Arguments, then the environment, then the file."""
         sources: tuple[PydanticBaseSettingsSource, ...] = (init_settings, env_settings)
         if path := os.environ.get(CONFIG_VARIABLE):
+            if not Path(path).is_file():
+                # pydantic-settings would go on without it, on defaults that nobody chose.
+                raise InvalidRequestError(f"{CONFIG_VARIABLE} names {path}, which is no file")
             return (*sources, TomlConfigSettingsSource(settings_cls, Path(path)))
         return sources
 

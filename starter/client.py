@@ -98,10 +98,8 @@ class FulguriteClient:
     def payment(self, payment_hash: str) -> Payment:
         """The handle of a payment, known or not. Raises InvalidRequestError for no hash."""
         known = _payment_hash(payment_hash)
-        return Payment(
-            known,
-            self._client.get_workflow_handle_for(PaymentWorkflow.run, ids.payment_id(known)),
-        )
+        handle = self._client.get_workflow_handle_for(PaymentWorkflow.run, ids.payment_id(known))
+        return Payment(known, handle, attached=True)
 
     async def list(
         self,

@@ -54,9 +54,9 @@ class Payment:
         payment_hash: PaymentHash,
         handle: WorkflowHandle[PaymentWorkflow, Receipt],
         *,
-        attached: bool = False,
+        attached: bool,
     ) -> None:
-        """`attached`: it was under way already, and this caller joined it."""
+        """`attached`: somebody else started it; its terms are theirs."""
         self.payment_hash = payment_hash
         self.attached = attached
         self._handle = handle

@@ -9,7 +9,9 @@ import json
 import re
 import sys
 from pathlib import Path
-from typing import Literal
+
+from pydantic.json_schema import GenerateJsonSchema, JsonSchemaMode
+from pydantic_core import core_schema
 
 from fulgurite.model import Model
 from fulgurite.receipts import PaymentView, Receipt
@@ -37,11 +39,8 @@ _RESULTS: tuple[type[Model], ...] = (
 
 def schemas() -> dict[str, str]:
     """File name → text, the same for the same models on every machine."""
-    return {
-        _file_name(model): _text(model, mode)
-        for mode, models in (("validation", _INPUTS), ("serialization", _RESULTS))
-        for model in models
-    }
+    texts = {_file_name(model): _text(model, "validation") for model in _INPUTS}
+    return texts | {_file_name(model): _text(model, "serialization") for model in _RESULTS}
 
 
 def stale(folder: Path = FOLDER) -> list[str]:
@@ -70,9 +69,23 @@ def _file_name(model: type[Model]) -> str:
     return f"{re.sub(r'(?<!^)(?=[A-Z])', '-', model.__name__).lower()}.schema.json"
 
 
-def _text(model: type[Model], mode: Literal["validation", "serialization"]) -> str:
-    schema = {"$schema": _DIALECT, **model.model_json_schema(mode=mode)}
+def _text(model: type[Model], mode: JsonSchemaMode) -> str:
+    schema = {
+        "$schema": _DIALECT,
+        **model.model_json_schema(mode=mode, schema_generator=_Generator),
+    }
     return json.dumps(schema, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+
+
+class _Generator(GenerateJsonSchema):
+    """Requires of a result what every result has: all of its fields."""
+
+    def field_is_required(
+        self,
+        field: core_schema.ModelField | core_schema.DataclassField | core_schema.TypedDictField,
+        total: bool,
+    ) -> bool:
+        return self.mode == "serialization" or super().field_is_required(field, total)
 
 
 def main(arguments: list[str]) -> str | None:

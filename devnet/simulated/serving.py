@@ -17,6 +17,9 @@ from devnet.simulated.gate import Gate
 # lnd's certificates are ECDSA; gRPC's default suites leave some of those out.
 os.environ.setdefault("GRPC_SSL_CIPHER_SUITES", "HIGH+ECDSA")
 
+# A node that dies on request is news to nobody; gRPC would log each lost connection.
+os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
+
 LOOPBACK = "127.0.0.1"
 
 _OPTIONS = [

@@ -46,8 +46,12 @@ Who = Annotated[
 @command
 async def show(payment_hash: Hash, as_json: Json = False) -> ExitCode:
     """Shows how a payment stands, with its timeline."""
-    client = await connected()
-    return _shown(await client.payment(payment_hash).view(), as_json=as_json)
+    view = await (await connected()).payment(payment_hash).view()
+    if as_json:
+        print_json(view)
+    else:
+        out.print(rendering.view(view))
+    return ExitCode.DONE
 
 
 @app.command("list", epilog=EPILOG)
@@ -81,7 +85,6 @@ async def watch(payment_hash: Hash, as_json: Json = False) -> ExitCode:
     """Follows a payment to its end, and prints the receipt. Ctrl-C leaves it under way."""
     client = await connected()
     payment = client.payment(payment_hash)
-    payment.attached = True
     try:
         return await waited(payment, as_json=as_json)
     except asyncio.CancelledError:
@@ -110,7 +113,7 @@ async def approve(
         view = await payment.view()
         err.print(rendering.view(view))
         confirm(f"Approve {view.amount_msat} from {view.node} as {approval.approver}?", force=force)
-    return await _ordered(payment.approve(approval), as_json=as_json)
+    return await _ordered(payment.approve(approval), "Approved: it is paid now.", as_json=as_json)
 
 
 @app.command(epilog=EPILOG)
@@ -127,7 +130,7 @@ async def reject(
     except ValidationError as error:
         raise mistakes(error) from None
     payment = (await connected()).payment(payment_hash)
-    return await _ordered(payment.reject(rejection), as_json=as_json)
+    return await _ordered(payment.reject(rejection), "Rejected: nothing is sent.", as_json=as_json)
 
 
 @app.command(epilog=EPILOG)
@@ -143,7 +146,8 @@ async def cancel(
     except ValidationError as error:
         raise mistakes(error) from None
     payment = (await connected()).payment(payment_hash)
-    return await _ordered(payment.cancel(cancellation), as_json=as_json)
+    said = "No new attempts. What is in flight, LND ends."
+    return await _ordered(payment.cancel(cancellation), said, as_json=as_json)
 
 
 @app.command(epilog=EPILOG)
@@ -178,13 +182,12 @@ async def proof(
     return ExitCode.DONE
 
 
-async def _ordered(order: Awaitable[PaymentView], *, as_json: bool) -> ExitCode:
-    return _shown(await order, as_json=as_json)
-
-
-def _shown(view: PaymentView, *, as_json: bool) -> ExitCode:
+async def _ordered(order: Awaitable[PaymentView], said: str, *, as_json: bool) -> ExitCode:
+    """The workflow has taken the order; what follows from it is seen a moment later."""
+    view = await order
     if as_json:
         print_json(view)
     else:
-        out.print(rendering.view(view))
+        out.print(said)
+        out.print(f"  fulgurite payment watch {view.payment_hash}", soft_wrap=True)
     return ExitCode.DONE

@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from fulgurite.money import Msat
-from fulgurite.payments import FailureReason, PaymentState
+from fulgurite.payments import PAYMENT, FailureReason, PaymentState
 from fulgurite.receipts import PaymentView, Receipt
 from fulgurite.requests import Order, PaymentRequest
 from starter.client import PaymentSummary
@@ -113,6 +113,7 @@ def receipt(receipt: Receipt) -> Table:
 
 def view(view: PaymentView) -> Table:
     """A payment at one moment, with its timeline."""
+    update = view.update if view.state in PAYMENT.terminal else None
     table = Table.grid()
     table.add_row(headline(view.state, view.amount_msat, view.destination, view.node))
     table.add_row(Text(f"  {meaning(view)}", style="dim"))
@@ -122,8 +123,8 @@ def view(view: PaymentView) -> Table:
                 ("hash", view.payment_hash),
                 ("to", view.destination),
                 ("fee limit", str(view.fee_limit_msat)),
-                ("fee", str(view.update.fee_msat) if view.update else None),
-                ("reason", _unless_none(view.update.failure_reason) if view.update else None),
+                ("fee", str(update.fee_msat) if update and update.parts else None),
+                ("reason", _unless_none(update.failure_reason) if update else None),
             ]
         )
     )

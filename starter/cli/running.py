@@ -10,6 +10,7 @@ from typing import Annotated, Any, ParamSpec
 import typer
 from pydantic import ValidationError
 from rich.console import Console
+from rich.text import Text
 from temporalio.runtime import Runtime, TelemetryConfig
 
 import settings as configuration
@@ -98,6 +99,7 @@ def _tell(error: FulguriteError, code: ExitCode, *, as_json: bool) -> ExitCode:
             Problem(error=type(error).__name__, message=str(error), retryable=type(error).retryable)
         )
     else:
-        err.print(f"[bold red]{type(error).__name__.removesuffix('Error')}[/]: ", end="")
-        err.print(str(error), markup=False)
+        name = type(error).__name__.removesuffix("Error")
+        # A log keeps the sentence on one line; a terminal wraps it between words.
+        err.print(Text.assemble((name, "bold red"), f": {error}"), soft_wrap=not err.is_terminal)
     return code

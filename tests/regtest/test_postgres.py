@@ -27,7 +27,7 @@ from devnet.processes import free_ports
 from devnet.temporal_postgres import DEPLOY, NAMESPACE, TemporalOnPostgres
 from devnet.waiting import eventually
 from telemetry import metrics_runtime
-from tests.deploy.metrics import sdk_metrics_in_use
+from tests.deploy.metrics import metrics_in_use
 from workflows.search_attributes import REGISTRY
 
 pytestmark = [
@@ -142,7 +142,7 @@ async def test_every_sdk_metric_that_we_alert_on_is_published(server: TemporalOn
         async def missing() -> set[str]:
             async with session.get(f"http://127.0.0.1:{port}/metrics") as response:
                 published = set(re.findall(r"^(temporal_\w+)", await response.text(), re.MULTILINE))
-            return sdk_metrics_in_use() - published
+            return metrics_in_use("temporal") - published
 
         await eventually(missing, lambda names: not names, what="metrics never published")
 

@@ -90,8 +90,11 @@ async def assert_true(
     if isinstance(home.network, SimulatedNetwork):
         ledger = home.network.ledger
         assert ledger.settled_payments(invoice.payment_hash) == int(succeeded)
-        cost_msat = receipt.amount_msat + receipt.fee_msat if succeeded else 0
-        assert ledger.sent_msat("alice", invoice.payment_hash) == cost_msat
+        if succeeded:
+            cost_msat = receipt.amount_msat + receipt.fee_msat
+            assert ledger.sent_msat("alice", invoice.payment_hash) == cost_msat
+        else:
+            assert all(entry.payment_hash != invoice.payment_hash for entry in ledger.journal)
 
 
 async def assert_nothing_moved(home: House, invoice: TestInvoice) -> None:
