@@ -10,7 +10,14 @@ from contextlib import asynccontextmanager
 import structlog
 from aiohttp import web
 from temporalio import activity, workflow
-from temporalio.runtime import PrometheusConfig, Runtime, TelemetryConfig
+from temporalio.runtime import (
+    LogForwardingConfig,
+    LoggingConfig,
+    PrometheusConfig,
+    Runtime,
+    TelemetryConfig,
+    TelemetryFilter,
+)
 
 _SHARED: tuple[structlog.typing.Processor, ...] = (
     structlog.contextvars.merge_contextvars,
@@ -52,12 +59,17 @@ def configure_logging(level: str) -> None:
 
 
 def metrics_runtime(address: str) -> Runtime:
-    """A runtime whose metrics, the SDK's and our `fulgurite_*`, are at `address`/metrics."""
+    """A runtime whose metrics, the SDK's and our `fulgurite_*`, are at `address`/metrics.
+
+    What the SDK's core has to say goes through Python's logging, and so becomes JSON too.
+    """
+    core = LogForwardingConfig(logging.getLogger("temporalio.core"))
     return Runtime(
         telemetry=TelemetryConfig(
+            logging=LoggingConfig(TelemetryFilter("WARN", "ERROR"), forwarding=core),
             metrics=PrometheusConfig(
                 bind_address=address, durations_as_seconds=True, counters_total_suffix=False
-            )
+            ),
         )
     )
 

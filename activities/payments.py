@@ -61,6 +61,7 @@ class PaymentActivities:
             async with heartbeating():
                 return await self._dispatch(ask)
         except NodeError as error:
+            activity.logger.warning("LND gave no answer", extra={"because": str(error)})
             if not activity.info().is_local:
                 raise application_error(error) from error
             return Dispatched(outcome=DispatchOutcome.UNCERTAIN, because=str(error))

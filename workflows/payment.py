@@ -282,6 +282,7 @@ class PaymentWorkflow:
     def _fire(self, event: PaymentEvent, words: str = "") -> None:
         progress = self._progress
         progress.fire(event, workflow.now(), words)
+        workflow.logger.info("payment moved", extra={"moved_by": event, "state": progress.state})
         self._show()
         if progress.state is PaymentState.DISPATCHING and not progress.failures:
             # The fast path: the attribute is not worth an action yet.

@@ -53,6 +53,8 @@ class NodeServer:
 
     async def listen(self, gate: Gate, services: Mapping[ServiceDescriptor, object]) -> None:
         """Serves each service behind `gate`; raises OSError when the port is taken."""
+        if self._server is not None:
+            raise RuntimeError("the node is running: stop it before it is started again")
         server = grpc.aio.server(options=_OPTIONS)
         server.add_generic_rpc_handlers(
             [_handler(descriptor, service, gate) for descriptor, service in services.items()]

@@ -47,6 +47,16 @@ async def reaches(
     )
 
 
+async def notes(payment: Payment, words: str, timeout_seconds: float = 30) -> PaymentView:
+    """Waits until the payment's timeline has `words`."""
+    return await eventually(
+        payment.view,
+        lambda view: any(words in line for line in view.timeline),
+        what=f"payment that notes {words!r}",
+        timeout_seconds=timeout_seconds,
+    )
+
+
 async def lnd_says(
     node: LightningNode, invoice: TestInvoice, status: LndPayment.PaymentStatus.ValueType
 ) -> LndPayment:

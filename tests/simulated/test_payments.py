@@ -193,20 +193,20 @@ async def test_a_payment_to_oneself_goes_round_when_allowed(
     assert network.ledger.sent_msat("alice", invoice.payment_hash) == states[-1].fee_msat
 
 
-async def test_a_failed_part_is_tried_elsewhere(
-    network: SimulatedNetwork, alice: LightningNode, carol: LightningNode
+async def test_a_part_that_fails_on_its_way_is_split(
+    network: SimulatedNetwork, alice: LightningNode, bob: LightningNode, carol: LightningNode
 ) -> None:
-    # Bob can send less over each channel than alice can know; the first try shows it.
+    # Bob has less left in each channel than alice can know; the first try shows it.
     drained = await carol.invoice(1_500_000_000)
-    assert (
-        await alice.pay(drained.payment_request, fee_limit_msat=1_000_000)
-    ).status == Payment.SUCCEEDED
+    assert (await bob.pay(drained.payment_request)).status == Payment.SUCCEEDED
     invoice = await carol.invoice(700_000_000)
     receipt = await alice.pay(invoice.payment_request, fee_limit_msat=1_000_000)
 
-    codes = {htlc.failure.code for htlc in receipt.htlcs if htlc.status == htlc.FAILED}
+    failed = [htlc.failure for htlc in receipt.htlcs if htlc.status == htlc.FAILED]
     assert receipt.status == Payment.SUCCEEDED
-    assert codes <= {lightning_pb2.Failure.TEMPORARY_CHANNEL_FAILURE}
+    assert [(failure.code, failure.failure_source_index) for failure in failed] == [
+        (lightning_pb2.Failure.TEMPORARY_CHANNEL_FAILURE, 1)
+    ]
     assert network.ledger.received_msat("carol", invoice.payment_hash) == 700_000_000
 
 
