@@ -60,8 +60,13 @@ def temporal_errors() -> Iterator[None]:
                     "Temporal retains no such payment: check the hash, or ask LND, which keeps "
                     "every payment (`lncli trackpayment HASH`)"
                 ) from error
-            case RPCStatusCode.FAILED_PRECONDITION | RPCStatusCode.DEADLINE_EXCEEDED:
-                # Only what a worker has to answer is given a deadline.
+            case (
+                RPCStatusCode.FAILED_PRECONDITION
+                | RPCStatusCode.DEADLINE_EXCEEDED
+                | RPCStatusCode.CANCELLED
+            ):
+                # Only what a worker has to answer is given a deadline; past it the SDK says
+                # CANCELLED.
                 raise WorkerUnavailableError(
                     "no worker answers: start `fulgurite-worker`, and ask again"
                 ) from error

@@ -12,6 +12,7 @@ from devnet.node import LightningNode
 from devnet.processes import Daemon, free_ports
 from devnet.regtest.bitcoin import Btcd
 from devnet.topology import BASE_FEE_MSAT, CLTV_EXPIRY_DELTA_BLOCKS, FEE_RATE_PPM
+from devnet.waiting import eventually
 from nodes.roles import PERMISSIONS, ROOT_KEY_IDS
 from protos.lnrpc import lightning_pb2, stateservice_pb2, stateservice_pb2_grpc
 
@@ -75,6 +76,12 @@ class Lnd:
             except grpc.aio.AioRpcError as error:
                 if "already connected" not in (error.details() or ""):
                     raise
+        # A permanent connection is promised at once, and made when lnd comes to it.
+        await eventually(
+            self.peers,
+            lambda connected: pubkey in connected,
+            what=f"{self.node.name} connected to {peer.node.name}",
+        )
 
     async def peers(self) -> set[str]:
         """The public keys of the peers that it is connected to, in hex."""

@@ -257,16 +257,20 @@ async def test_waiting_for_a_receipt_rides_out_a_temporal_that_is_away(
     assert str(await client.payment(NOBODY).receipt()) == "the receipt"
 
 
-async def test_giving_up_the_wait_is_the_callers_choice(
+@pytest.mark.usefixtures("working")
+async def test_giving_up_the_wait_leaves_the_payment_under_way(
     home: House, client: FulguriteClient
 ) -> None:
-    """Nobody works: the payment stays as it is, and only the waiting ends."""
-    payment = await client.pay(to_pay(await home.network.nodes["bob"].invoice(1_000_000)))
+    carol = home.network.nodes["carol"]
+    invoice = await carol.hold_invoice(10_000_000)
+    payment = await client.pay(to_pay(invoice))
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0.2):
             await payment.receipt()
-    async with home.worker():
-        assert (await payment.receipt()).status is PaymentState.SUCCEEDED
+    view = await reaches(payment, PaymentState.IN_FLIGHT)
+    assert not view.cancel_requested
+    await carol.settle(invoice)
+    assert (await payment.receipt()).status is PaymentState.SUCCEEDED
 
 
 async def test_a_namespace_that_does_not_exist_is_told_as_that(home: House) -> None:
