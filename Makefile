@@ -53,7 +53,7 @@ lint: setup ## ruff, mypy --strict, one-way imports, and that everything generat
 	@$(VENV)/bin/ruff check .
 	@$(VENV)/bin/ruff format --check --quiet .
 	@$(VENV)/bin/mypy --no-error-summary .
-	@PYTHONPATH=. $(VENV)/bin/lint-imports --no-logo --no-cache > build-lint.log || { cat build-lint.log; rm -f build-lint.log; exit 1; }; rm -f build-lint.log
+	@PYTHONPATH=. $(VENV)/bin/lint-imports --no-cache > .imports.log || { cat .imports.log; exit 1; }
 	@PATH=$(CURDIR)/$(VENV)/bin:$$PATH $(RUN) -m protos.generate --check
 	@$(RUN) -m starter.schemas --check
 	@$(RUN) -m docs.generate --check
@@ -79,7 +79,8 @@ docs: setup ## regenerates schemas, state tables and diagrams
 lock: setup ## pins the dependencies anew
 	@$(VENV)/bin/python -m pip install --quiet uv
 	@$(VENV)/bin/uv pip compile -q --upgrade --universal --generate-hashes --no-emit-index-url --all-extras pyproject.toml -o requirements.lock
-	@$(VENV)/bin/uv pip compile -q --universal --generate-hashes --no-emit-index-url pyproject.toml -c requirements.lock -o requirements.runtime.lock
+	@$(VENV)/bin/uv pip compile -q --universal --generate-hashes --no-emit-index-url -c requirements.lock pyproject.toml -o requirements.runtime.lock
+	@echo hatchling | $(VENV)/bin/uv pip compile -q --universal --generate-hashes --no-emit-index-url --no-annotate -c requirements.lock - -o requirements.build.lock
 
 .PHONY: clean
 clean: ## removes the environment and every cache inside the checkout; daemons stay cached

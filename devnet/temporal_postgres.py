@@ -220,9 +220,9 @@ class TemporalOnPostgres:
             for name in self._search_attributes:
                 # Known is not yet usable: the front end reads its namespaces from a cache.
                 await client.count_workflows(f"{name} IS NULL")
+            return await _history_answers(client)
         except (RPCError, RuntimeError):  # RuntimeError: nothing listens yet
             return False
-        return True
 
     async def _register_namespace(self, client: Client) -> None:
         try:
@@ -252,6 +252,15 @@ class TemporalOnPostgres:
             await client.operator_service.add_search_attributes(
                 AddSearchAttributesRequest(namespace=NAMESPACE, search_attributes=missing)
             )
+
+
+async def _history_answers(client: Client) -> bool:
+    """Whether the service behind the front end that starts workflows can be reached."""
+    try:
+        await client.get_workflow_handle("nobody").describe()
+    except RPCError as error:
+        return error.status is RPCStatusCode.NOT_FOUND
+    return True
 
 
 def _indexed(kind: str) -> IndexedValueType.ValueType:

@@ -45,9 +45,15 @@ class PaymentWorkflow:
     """
 
     @workflow.init
-    def __init__(self, request: Any, carried: Progress | None = None) -> None:
+    def __init__(self, request: Any = None, carried: Any = None) -> None:
         # `request` is any JSON: a malformed one must be refused, and never wedge the task.
-        self._progress = carried or Progress(requested_at=workflow.info().start_time)
+        # What an earlier run carried over is ours: there a wedge is better than forgetting.
+        info = workflow.info()
+        self._progress = (
+            Progress.model_validate(carried)
+            if info.continued_run_id
+            else Progress(requested_at=info.start_time)
+        )
         self._refusal: ApplicationError | None = None
         self._decision: Approval | Rejection | None = None
         self._request: PaymentRequest
@@ -56,13 +62,15 @@ class PaymentWorkflow:
             self._request = PaymentRequest.model_validate(request)
             self._order = understand(self._request)
             self._check_id()
+            if carried is not None and not info.continued_run_id:
+                raise InvalidRequestError("give one argument, the request")
         except ValidationError as error:
             self._refusal = _refused(InvalidRequestError(_readable(error)))
         except FulguriteError as error:
             self._refusal = _refused(error)
 
     @workflow.run
-    async def run(self, request: Any, carried: Progress | None = None) -> Receipt:  # noqa: ARG002 - read in __init__
+    async def run(self, request: Any = None, carried: Any = None) -> Receipt:  # noqa: ARG002 - read in __init__
         """Raises ApplicationError, named as in `fulgurite.errors`, for a refused request."""
         if self._refusal:
             raise self._refusal

@@ -65,7 +65,7 @@ class Lnd:
         return answer.address
 
     async def connect(self, peer: Lnd) -> None:
-        """Connects to `peer` for good; content when they are connected already."""
+        """Connects to `peer` for good, or finds that they are; returns when it is online."""
         addr = lightning_pb2.LightningAddress(pubkey=peer.pubkey, host=peer.peer_address)
         async with self.node.lightning() as lightning:
             try:
@@ -79,7 +79,7 @@ class Lnd:
         # A permanent connection is promised at once, and made when lnd comes to it.
         await eventually(
             self.peers,
-            lambda connected: pubkey in connected,
+            lambda connected: peer.pubkey in connected,
             what=f"{self.node.name} connected to {peer.node.name}",
         )
 

@@ -27,6 +27,7 @@ from starter.cli.running import (
     confirm,
     connected,
     err,
+    interruptible,
     mistakes,
     out,
     print_json,
@@ -192,7 +193,7 @@ async def pay(
     request = _request({name: value for name, value in fields.items() if value is not None})
     order = understand(request)
     if not force:
-        err.print(rendering.order(request, order))
+        err.print(rendering.order(request, order), soft_wrap=True)
         confirm(f"Pay {order.amount} from {request.node}?", force=force)
     try:
         payment = await _start(settings, request, order)
@@ -219,7 +220,7 @@ async def waited(payment: Payment, *, as_json: bool) -> ExitCode:
             Outcome(payment_hash=payment.payment_hash, attached=payment.attached, receipt=receipt)
         )
     else:
-        out.print(rendering.receipt(receipt))
+        out.print(rendering.receipt(receipt), soft_wrap=True)
     return of_state(receipt.status)
 
 
@@ -268,7 +269,8 @@ def _invoice(given: str | None) -> str | None:
         return given
     if sys.stdin.isatty():
         err.print("Paste the invoice, then press Ctrl-D.")
-    return sys.stdin.read().strip()
+    with interruptible():
+        return sys.stdin.read().strip()
 
 
 def _keysend(destination: str | None, settings: Settings) -> Keysend | None:

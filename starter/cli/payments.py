@@ -33,6 +33,9 @@ from starter.cli.running import (
     print_json,
 )
 
+# Wider than any row: a terminal that is narrower wraps rows itself, and nothing is cut off.
+_WIDE = 400
+
 app = typer.Typer(help="Payments under way, and finished ones.", no_args_is_help=True)
 
 Hash = Annotated[str, typer.Argument(metavar="HASH", help="The payment hash.")]
@@ -50,7 +53,7 @@ async def show(payment_hash: Hash, as_json: Json = False) -> ExitCode:
     if as_json:
         print_json(view)
     else:
-        out.print(rendering.view(view))
+        out.print(rendering.view(view), soft_wrap=True)
     return ExitCode.DONE
 
 
@@ -73,7 +76,7 @@ async def list_(
         return ExitCode.DONE
     summaries = [summary async for summary in found]
     if summaries:
-        out.print(rendering.summaries(summaries))
+        out.print(rendering.summaries(summaries), width=_WIDE, crop=False)
     else:
         err.print("No payments. Temporal's index may be a second behind.")
     return ExitCode.DONE
@@ -111,7 +114,7 @@ async def approve(
     payment = (await connected()).payment(payment_hash)
     if not force:
         view = await payment.view()
-        err.print(rendering.view(view))
+        err.print(rendering.view(view), soft_wrap=True)
         confirm(f"Approve {view.amount_msat} from {view.node} as {approval.approver}?", force=force)
     return await _ordered(payment.approve(approval), "Approved: it is paid now.", as_json=as_json)
 

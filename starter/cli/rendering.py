@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
@@ -47,18 +46,19 @@ def short(hexadecimal: str) -> str:
     return f"{hexadecimal[:10]}…{hexadecimal[-6:]}"
 
 
-def fields(rows: Iterable[tuple[str, str | Text | None]]) -> Table:
-    """Names and values under each other; rows without a value are left out."""
-    grid = Table.grid(padding=(0, 2))
-    grid.add_column(style="dim", no_wrap=True)
-    grid.add_column(overflow="fold")
-    for name, value in rows:
-        if value:
-            grid.add_row(f"  {name}", value if isinstance(value, Text) else escape(value))
-    return grid
+def fields(rows: Iterable[tuple[str, str | Text | None]]) -> Text:
+    """Names and values under each other; rows without a value are left out.
+
+    Long values are left to the terminal to wrap, so that a hash is copied in one piece.
+    """
+    given = [(name, value) for name, value in rows if value]
+    width = max(len(name) for name, _ in given)
+    return Text("\n").join(
+        Text.assemble((f"  {name:<{width}}  ", "dim"), value) for name, value in given
+    )
 
 
-def order(request: PaymentRequest, understood: Order) -> Table:
+def order(request: PaymentRequest, understood: Order) -> Text:
     """What is about to be paid, before anybody says yes."""
     expires_at = understood.expires_at
     return fields(
@@ -82,7 +82,7 @@ def headline(
     )
 
 
-def receipt(receipt: Receipt) -> Table:
+def receipt(receipt: Receipt) -> Text:
     """A finished payment, with what to do next where it did not succeed."""
     took = (receipt.completed_at - receipt.requested_at).total_seconds()
     succeeded = receipt.status is PaymentState.SUCCEEDED
@@ -97,41 +97,36 @@ def receipt(receipt: Receipt) -> Table:
     ]
     if succeeded and not receipt.initiated_by_this_run:
         rows.append(("note", "LND had been told to pay this before; it was not paid again"))
-    table = Table.grid()
-    table.add_row(
-        headline(
-            receipt.status,
-            receipt.amount_msat,
-            receipt.destination,
-            receipt.node,
-            words=f"  {took:,.1f} s",
-        )
+    head = headline(
+        receipt.status,
+        receipt.amount_msat,
+        receipt.destination,
+        receipt.node,
+        words=f"  {took:,.1f} s",
     )
-    table.add_row(fields(rows))
-    return table
+    return Text("\n").join([head, fields(rows)])
 
 
-def view(view: PaymentView) -> Table:
+def view(view: PaymentView) -> Text:
     """A payment at one moment, with its timeline."""
     update = view.update if view.state in PAYMENT.terminal else None
-    table = Table.grid()
-    table.add_row(headline(view.state, view.amount_msat, view.destination, view.node))
-    table.add_row(Text(f"  {meaning(view)}", style="dim"))
-    table.add_row(
-        fields(
-            [
-                ("hash", view.payment_hash),
-                ("to", view.destination),
-                ("fee limit", str(view.fee_limit_msat)),
-                ("fee", str(update.fee_msat) if update and update.parts else None),
-                ("reason", _unless_none(update.failure_reason) if update else None),
-            ]
-        )
+    return Text("\n").join(
+        [
+            headline(view.state, view.amount_msat, view.destination, view.node),
+            Text(f"  {meaning(view)}", style="dim"),
+            fields(
+                [
+                    ("hash", view.payment_hash),
+                    ("to", view.destination),
+                    ("fee limit", str(view.fee_limit_msat)),
+                    ("fee", str(update.fee_msat) if update and update.parts else None),
+                    ("reason", _unless_none(update.failure_reason) if update else None),
+                ]
+            ),
+            Text(),
+            *(Text(f"  {timeline_line(line)}") for line in view.timeline),
+        ]
     )
-    table.add_row("")
-    for line in view.timeline:
-        table.add_row(Text(f"  {timeline_line(line)}"))
-    return table
 
 
 def meaning(view: PaymentView) -> str:
@@ -153,13 +148,13 @@ def timeline_line(line: str) -> str:
 
 
 def summaries(found: Iterable[PaymentSummary]) -> Table:
-    """A list of payments; the whole hash, because people copy it."""
+    """A list of payments; the whole hash in one piece, because people copy it."""
     table = Table(box=None, pad_edge=False, header_style="dim")
     table.add_column("started (UTC)", no_wrap=True)
     table.add_column("state", no_wrap=True)
     table.add_column("amount", justify="right", no_wrap=True)
     table.add_column("node", no_wrap=True)
-    table.add_column("payment hash", overflow="fold", min_width=32)
+    table.add_column("payment hash", no_wrap=True)
     for payment in found:
         state = colored(payment.state)
         if reason := _unless_none(payment.failure_reason):

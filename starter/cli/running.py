@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+import signal
+import threading
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
 from functools import wraps
 from typing import Annotated, Any, ParamSpec
 
@@ -75,13 +78,30 @@ def confirm(question: str, *, force: bool) -> None:
     if force:
         return
     try:
-        confirmed = typer.confirm(question, err=True)
-    except typer.Abort:
+        with interruptible():
+            # Not typer's: its prompt touches stdout, which is the result's.
+            answer = err.input(f"{question} \\[y/N]: ")
+    except EOFError:
         raise InvalidRequestError(
             "nobody confirmed: answer at the terminal, or give --force"
         ) from None
-    if not confirmed:
+    except KeyboardInterrupt:
+        answer = "no"
+    if answer.strip().lower() not in {"y", "yes"}:
         raise NotConfirmedError("not confirmed: nothing was done")
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Ctrl-C ends a question at once; asyncio's own handler would only note it and read on."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def mistakes(error: ValidationError) -> InvalidRequestError:

@@ -106,7 +106,6 @@ class Service(_Part):
     depends_on: dict[str, Condition] = {}
     healthcheck: HealthCheck | None = None
     restart: Literal["unless-stopped", "no"]
-    stop_signal: str | None = None
     stop_grace_period: Seconds = 10  # compose's own default
     shm_size: str | None = None
     read_only: bool

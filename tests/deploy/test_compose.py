@@ -203,6 +203,7 @@ def test_lnd_finds_its_files_where_they_are_mounted() -> None:
     targets = {mount.target for mount in lnd.volumes}
     options = dict(re.findall(r"^([\w.-]+)=(.*)$", LND_CONF, re.MULTILINE))
 
+    assert not {word for word in lnd.command if word.startswith("--lnddir")}  # see lnd.conf
     assert options["tlscertpath"].rpartition("/")[0] in targets
     assert options["tlskeypath"].rpartition("/")[0] in targets
     assert options["wallet-unlock-password-file"] in {f"/run/secrets/{s}" for s in lnd.secrets}

@@ -57,13 +57,6 @@ class VirtualDatetime(datetime):
 
 
 def run(work: Coroutine[Any, Any, Result]) -> Result:
-    """Runs to the end, in virtual time."""
-    loop = VirtualLoop()
-    try:
-        return loop.run_until_complete(work)
-    finally:
-        for task in (tasks := asyncio.all_tasks(loop)):
-            task.cancel()
-        loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
-        loop.run_until_complete(loop.shutdown_asyncgens())
-        loop.close()
+    """Runs to the end, in virtual time, and cancels what is left."""
+    with asyncio.Runner(loop_factory=VirtualLoop) as runner:
+        return runner.run(work)

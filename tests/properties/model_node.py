@@ -9,10 +9,12 @@ sender has been told that the connection is gone.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from enum import StrEnum
+from typing import Any
 
 from fulgurite.errors import (
     AlreadyExistsError,
@@ -35,6 +37,7 @@ class OnSend(StrEnum):
     SILENT = "silent"  # taken; the stream says nothing
     CUT = "cut"  # taken; then the connection is lost
     NEVER_ENDING = "never ending"  # taken; the verdict is told, the stream stays open
+    RECANTED = "recanted"  # taken; after a success the stream says FAILED (lnd up to 0.17.5)
     LOST = "lost"  # the connection is lost, and nothing arrived
     LATE = "late"  # the connection is lost, and the send arrives after all
     SLOW = "slow"  # the stream is open; the send arrives later
@@ -79,7 +82,17 @@ class Send:
     index: int
     taken_at: float
     payment: NodePayment
-    changed: asyncio.Event = field(default_factory=asyncio.Event)
+    _changed: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def becomes(self, payment: NodePayment) -> None:
+        self.payment = payment
+        changed, self._changed = self._changed, asyncio.Event()
+        changed.set()
+
+    async def next_after(self, told: NodePayment) -> NodePayment:
+        while self.payment is told:
+            await self._changed.wait()
+        return self.payment
 
 
 class ModelNode:
@@ -145,9 +158,12 @@ class ModelNode:
         if how in {OnSend.SILENT, OnSend.SLOW}:
             await _for_ever()
         sent = self.taken[-1]
-        while sent.payment.status is PaymentStatus.IN_FLIGHT:
-            await sent.changed.wait()
-        yield sent.payment
+        payment = sent.payment
+        while payment.status is PaymentStatus.IN_FLIGHT:
+            payment = await sent.next_after(payment)
+        yield payment
+        if how is OnSend.RECANTED and payment.status is PaymentStatus.SUCCEEDED:
+            yield replace(payment, status=PaymentStatus.FAILED)
         if how is OnSend.NEVER_ENDING:
             await _for_ever()
 
@@ -163,8 +179,8 @@ class ModelNode:
             raise PaymentNotFoundError("payment isn't initiated")
         if how is OnTrack.SILENT:
             await _for_ever()
+        told = latest.payment
         while True:
-            told = latest.payment
             yield told
             if how is OnTrack.TWICE:
                 yield told
@@ -172,8 +188,7 @@ class ModelNode:
                 await _for_ever()
             if told.status is not PaymentStatus.IN_FLIGHT:
                 return
-            latest.changed.clear()
-            await latest.changed.wait()
+            told = await latest.next_after(told)
 
     # As LND.
 
@@ -197,11 +212,9 @@ class ModelNode:
             # LND gives up trying before the last HTLC is back: a reason, and no verdict.
             await asyncio.sleep(fate.after_seconds / 2)
             given_up = Fate(0, PaymentStatus.IN_FLIGHT, fate.reason)
-            send.payment = _payment(send.index, given_up, created_at)
-            send.changed.set()
+            send.becomes(_payment(send.index, given_up, created_at))
         await asyncio.sleep(fate.after_seconds / 2)
-        send.payment = _payment(send.index, fate, created_at)
-        send.changed.set()
+        send.becomes(_payment(send.index, fate, created_at))
 
     def _later(self, after_seconds: float) -> None:
         self.on_the_wire += 1
@@ -216,13 +229,13 @@ class ModelNode:
 
         self._spawn(arrive())
 
-    def _spawn(self, work: AsyncIterator[None] | object) -> None:
-        task = asyncio.get_running_loop().create_task(work)  # type: ignore[arg-type]
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
         self._running.add(task)
         task.add_done_callback(self._running.discard)
 
 
-def _payment(index: int, fate: Fate, created_at: object = None) -> NodePayment:
+def _payment(index: int, fate: Fate, created_at: datetime | None = None) -> NodePayment:
     return NodePayment(
         status=fate.status,
         failure_reason=fate.reason,
@@ -231,7 +244,7 @@ def _payment(index: int, fate: Fate, created_at: object = None) -> NodePayment:
         fee=Msat(0),
         parts=0,
         attempts=0,
-        created_at=created_at or VirtualDatetime.now(),  # type: ignore[arg-type]
+        created_at=created_at or VirtualDatetime.now(UTC),
         resolved_at=None,
         expiry_height=None,
         preimage=None,

@@ -35,6 +35,10 @@ pytestmark = [
     pytest.mark.timeout(900),  # the first time it may have to build the server
 ]
 
+BROKEN = "none"
+
+# Published once a poll has failed, which takes a server that is away.
+POLLS = {"temporal_long_request_failure"}
 LAMP_STATE = SearchAttributeKey.for_keyword("LampState")
 
 
@@ -54,6 +58,8 @@ class Lamp:
     @workflow.run
     async def run(self) -> str:
         await workflow.wait_condition(lambda: self._colour != "")
+        if self._colour == BROKEN:
+            raise RuntimeError("a defect: the workflow task fails, and is tried again")
         workflow.upsert_search_attributes([LAMP_STATE.value_set("ON")])
         await workflow.execute_activity(
             look,
@@ -134,17 +140,31 @@ async def test_the_namespace_script_registers_what_payments_are_found_by(
 async def test_every_sdk_metric_that_we_alert_on_is_published(server: TemporalOnPostgres) -> None:
     (port,) = free_ports(1)
     client = await Client.connect(server.address, runtime=metrics_runtime(f"127.0.0.1:{port}"))
-    async with lamp_worker(client), aiohttp.ClientSession() as session:
-        handle = await start_lamp(client, "measured lamp")
-        await handle.signal(Lamp.shine, "green")
-        assert await handle.result(rpc_timeout=timedelta(seconds=30)) == "green"
 
-        async def missing() -> set[str]:
-            async with session.get(f"http://127.0.0.1:{port}/metrics") as response:
-                published = set(re.findall(r"^(temporal_\w+)", await response.text(), re.MULTILINE))
-            return metrics_in_use("temporal") - published
+    async def missing() -> set[str]:
+        async with (
+            aiohttp.ClientSession() as session,
+            session.get(f"http://127.0.0.1:{port}/metrics") as response,
+        ):
+            published = set(re.findall(r"^(temporal_\w+)", await response.text(), re.MULTILINE))
+        return metrics_in_use("temporal") - published
 
-        await eventually(missing, lambda names: not names, what="metrics never published")
+    async with lamp_worker(client):
+        # An activity that fails, a workflow task that fails, and polls that find nobody.
+        lamp = await start_lamp(client, "measured lamp")
+        await lamp.signal(Lamp.shine, "green")
+        assert await lamp.result(rpc_timeout=timedelta(seconds=30)) == "green"
+        broken = await start_lamp(client, "broken lamp")
+        await broken.signal(Lamp.shine, BROKEN)
+        await eventually(
+            missing, lambda names: names <= POLLS, what="metrics of failures never published"
+        )
+        await server.kill()
+        try:
+            await eventually(missing, lambda names: not names, what="metrics never published")
+        finally:
+            await server.start()
+        await broken.terminate()
 
 
 async def test_a_database_of_an_earlier_run_is_taken_up_again(tmp_path: Path) -> None:

@@ -82,7 +82,8 @@ async def assert_true(
     assert succeeded == (told.status == LndPayment.SUCCEEDED)
     assert succeeded == (asked.state == SETTLED)
     assert receipt.payment_hash == told.payment_hash
-    assert receipt.attempts == len(told.htlcs)
+    # A real lnd forgets what failed once the payment has ended; the receipt remembers.
+    assert receipt.attempts >= len(told.htlcs)
     if succeeded:
         settled = [h for h in told.htlcs if h.status == lightning_pb2.HTLCAttempt.SUCCEEDED]
         assert (receipt.amount_msat, receipt.fee_msat) == (told.value_msat, told.fee_msat)

@@ -30,7 +30,14 @@ from .telling import AMOUNT_MSAT, assert_nothing_moved, to_pay
 pytestmark = pytest.mark.usefixtures("working")
 
 FEE = {"sat": 10}
-MISSING = object()
+
+
+class _Missing:
+    def __repr__(self) -> str:
+        return "missing"
+
+
+MISSING = _Missing()
 
 
 @dataclass(frozen=True)
@@ -59,9 +66,12 @@ def signed(*, currency: str, age_seconds: int = 0) -> tuple[str, PaymentHash]:
     return bolt11.encode(invoice, PrivateKey().to_hex()), payment_hash
 
 
-async def refusal(temporal: Client, request: Any, *, id: str) -> ApplicationError:  # noqa: A002 - as Temporal names it
+async def refusal(
+    temporal: Client,
+    *arguments: Any,
+    id: str,  # noqa: A002 - as Temporal names it
+) -> ApplicationError:
     """Starts the workflow as a plain client would; returns the error that it ends with."""
-    arguments = [] if request is MISSING else [request]
     handle = await temporal.start_workflow(
         "PaymentWorkflow", args=arguments, id=id, task_queue=ids.TASK_QUEUE
     )
@@ -112,9 +122,7 @@ async def payments_before(home: House) -> AsyncIterator[None]:
         Wrong({"deadline_seconds": 0}, "InvalidRequestError", "deadline_seconds"),
         Wrong({"feelimit_sat": 5}, "InvalidRequestError", "feelimit_sat: Extra inputs"),
     ],
-    ids=lambda wrong: " ".join(f"{k}={v}" for k, v in wrong.fields.items()).replace(
-        repr(MISSING), "missing"
-    ),
+    ids=lambda wrong: " ".join(f"{name}={value}" for name, value in wrong.fields.items()),
 )
 async def test_a_wrong_request_is_refused(home: House, temporal: Client, wrong: Wrong) -> None:
     invoice = await home.network.nodes["carol"].invoice(AMOUNT_MSAT)
@@ -130,10 +138,32 @@ async def test_a_wrong_request_is_refused(home: House, temporal: Client, wrong: 
 
 
 @pytest.mark.usefixtures("payments_before")
-@pytest.mark.parametrize("request_", ["pay!", 7, None, [], [{}], {}, MISSING], ids=repr)
-async def test_what_is_no_request_is_refused(temporal: Client, request_: Any) -> None:
-    refused = await refusal(temporal, request_, id=f"payment/{Preimage.generate().hash()}")
+@pytest.mark.parametrize(
+    "arguments", [["pay!"], [7], [None], [[]], [[{}]], [{}], []], ids=repr
+)
+async def test_what_is_no_request_is_refused(temporal: Client, arguments: list[Any]) -> None:
+    refused = await refusal(temporal, *arguments, id=f"payment/{Preimage.generate().hash()}")
     assert refused.type == "InvalidRequestError"
+
+
+@pytest.mark.usefixtures("payments_before")
+@pytest.mark.parametrize(
+    "told",
+    [{"requested_at": "2026-01-01T00:00:00Z", "state": "SUCCEEDED", "approved": True}, "nonsense"],
+    ids=["a false past", "nonsense"],
+)
+async def test_nobody_tells_a_new_payment_what_has_happened_to_it(
+    home: House, temporal: Client, told: object
+) -> None:
+    invoice = await home.network.nodes["carol"].invoice(AMOUNT_MSAT)
+    request = {"node": "alice", "invoice": invoice.payment_request, "fee_limit": FEE}
+    refused = await refusal(temporal, request, told, id=f"payment/{invoice.payment_hash.hex()}")
+
+    assert (refused.type, refused.message) == (
+        "InvalidRequestError",
+        "give one argument, the request",
+    )
+    await assert_nothing_moved(home, invoice)
 
 
 @pytest.mark.usefixtures("payments_before")

@@ -1,0 +1,114 @@
+"""The documents tell what the programs do: their examples run, their tables are complete."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import re
+
+import click
+import pytest
+import typer
+
+from devnet.daemons import find
+from devnet.house import ROOT, House
+from devnet.waiting import eventually
+from fulgurite import errors, ids
+from fulgurite.errors import InvalidRequestError
+from fulgurite.payments import PAYMENT
+from starter.cli.exits import MEANINGS
+from starter.cli.main import app
+from starter.schemas import FOLDER
+from tests.scenarios.telling import SIMULATED_ONLY
+from workflows import search_attributes
+
+from .conftest import valid
+
+API = (FOLDER / "README.md").read_text()
+CLI = (ROOT / "docs" / "cli.md").read_text()
+
+
+@SIMULATED_ONLY
+@pytest.mark.usefixtures("working")
+async def test_the_examples_for_the_temporal_cli_pay_an_invoice(home: House) -> None:
+    invoice = await home.network.nodes["carol"].invoice(10_000_000)
+    temporal = await asyncio.to_thread(find, "temporal")
+    environment = {
+        "PATH": f"{temporal.parent}:{os.environ['PATH']}",
+        "HOME": str(home.state_dir),
+        "TEMPORAL_ADDRESS": home.settings.temporal_address,
+        "INVOICE": invoice.payment_request,
+        "PAYMENT_HASH": invoice.payment_hash.hex(),
+    }
+
+    async def run(example: str) -> str:
+        process = await asyncio.create_subprocess_exec(
+            *("bash", "-euc", example),
+            env=environment,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        stdout, stderr = await process.communicate()
+        assert process.returncode == 0, stderr.decode()
+        return stdout.decode()
+
+    start, view, approve, result, found = re.findall(r"```sh\n(.*?)```", API, re.DOTALL)
+    await run(start)
+    await eventually(
+        lambda: run(view), lambda text: "AWAITING_APPROVAL" in text, what="a person being asked"
+    )
+    await run(start)  # once more: it joins
+    assert "AWAITING_APPROVAL" in await run(approve)
+    receipt = json.loads(await run(result))["result"]
+    valid(json.dumps(receipt), "receipt")
+    assert (receipt["status"], receipt["initiated_by_this_run"]) == ("SUCCEEDED", True)
+    await eventually(
+        lambda: run(found), lambda text: invoice.payment_hash.hex() in text, what="the listing"
+    )
+
+
+def test_the_api_document_names_what_there_is() -> None:
+    names = [
+        *(path.name for path in FOLDER.glob("*.schema.json")),
+        *(f"| `{name}` | {kind} |" for name, kind in search_attributes.REGISTRY.items()),
+        *(f"`{state}`" for state in PAYMENT.terminal - {"REFUSED"}),
+        f"| task queue | `{ids.TASK_QUEUE}` |",
+    ]
+    assert [name for name in names if name not in API] == []
+
+
+def test_the_api_document_names_every_refusal() -> None:
+    refusals = {InvalidRequestError.__name__} | {
+        name
+        for name, kind in vars(errors).items()
+        if isinstance(kind, type) and issubclass(kind, InvalidRequestError)
+    }
+    assert {name for name in refusals if f"| `{name}` |" not in API} == set()
+
+
+def test_the_cli_document_has_every_command_with_every_option() -> None:
+    sections = dict(re.findall(r"^## `fulgurite (.*?)`\n(.*?)(?=^## |\Z)", CLI, re.MULTILINE | re.DOTALL))
+    commands = dict(_commands(typer.main.get_command(app)))
+
+    assert sections.keys() == commands.keys()
+    for name, command in commands.items():
+        wanted = {option for parameter in command.params for option in parameter.opts}
+        options = {option for option in wanted if option.startswith("--")}
+        missing = {option for option in options if option not in sections[name]}
+        assert missing == set(), f"fulgurite {name}"
+
+
+def test_the_cli_document_has_every_exit_code() -> None:
+    rows = [f"| {code.value} | {meaning} |" for code, meaning in MEANINGS.items()]
+    assert [row for row in rows if row not in CLI] == []
+
+
+def _commands(group: click.Command, path: str = "") -> list[tuple[str, click.Command]]:
+    if not isinstance(group, click.Group):
+        return [(path, group)]
+    return [
+        found
+        for name, command in group.commands.items()
+        for found in _commands(command, f"{path} {name}".strip())
+    ]
