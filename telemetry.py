@@ -19,6 +19,8 @@ from temporalio.runtime import (
     TelemetryFilter,
 )
 
+from starter.connect import runtime
+
 _SHARED: tuple[structlog.typing.Processor, ...] = (
     structlog.contextvars.merge_contextvars,
     structlog.stdlib.add_logger_name,
@@ -64,8 +66,8 @@ def metrics_runtime(address: str) -> Runtime:
     What the SDK's core has to say goes through Python's logging, and so becomes JSON too.
     """
     core = LogForwardingConfig(logging.getLogger("temporalio.core"))
-    return Runtime(
-        telemetry=TelemetryConfig(
+    return runtime(
+        TelemetryConfig(
             logging=LoggingConfig(TelemetryFilter("WARN", "ERROR"), forwarding=core),
             metrics=PrometheusConfig(
                 bind_address=address, durations_as_seconds=True, counters_total_suffix=False

@@ -82,12 +82,15 @@ class Dispatching:
         *,
         preimage: Preimage | None = None,
         approval_above: Msat | None = None,
+        refused: InvalidRequestError | None = None,
     ) -> None:
+        """`refused`: why this worker would not send; raised once LND is known to have nothing."""
         self._node = node
         self._ask = ask
         self._order = order
         self._preimage = preimage
         self._approval_above = approval_above
+        self._refused = refused
         self._ends = asyncio.get_running_loop().time() + ask.follow_seconds
         self._accepted = False  # LND said ALREADY_EXISTS
         self._sent = False  # LND answered a send of ours
@@ -128,6 +131,8 @@ class Dispatching:
         if refusal := self._not_now():
             return await self._unknown_for_sure() or refusal
         try:
+            if self._refused:
+                raise self._refused
             return await self._send()
         except InvalidRequestError:
             if found := await self._unknown_for_sure():

@@ -33,6 +33,7 @@ from fulgurite.payments import PaymentStatus
 from fulgurite.receipts import PaymentUpdate
 from fulgurite.requests import Order, understand
 from fulgurite.sealing import UnsealingKey
+from nodes.lnd.connection import LndConnection
 from nodes.lnd.payments import NodePayment
 from nodes.registry import Nodes
 from nodes.roles import Role
@@ -77,22 +78,29 @@ class PaymentActivities:
                 raise
             # Another worker may know the node, and may have dispatched before it died.
             return Dispatched(outcome=DispatchOutcome.NOT_HERE, because=str(error))
-        if order.network not in {None, connection.config.network}:
-            raise WrongNetworkError(
-                f"the invoice is for {order.network}, {connection.name} is on "
-                f"{connection.config.network}: pay from a node there"
-            )
-        if not connection.holds(Role.PAY):
+        # On the node's queue there is nobody else to ask: a missing file is an error there,
+        # to be retried until it is back.
+        if activity.info().is_local and not connection.holds(Role.PAY):
             return Dispatched(
                 outcome=DispatchOutcome.NOT_HERE,
                 because=f"this worker holds no pay macaroon of {connection.name}",
             )
+        preimage, refused = None, None
+        try:
+            _check_network(order, connection)
+            preimage = self._open(ask, order)
+        except InvalidRequestError as error:
+            if is_young(ask):
+                raise
+            # A worker that died may have had another key or configuration, and have sent.
+            refused = error
         threshold_sat = connection.config.approval_above_sat
         ending = await Dispatching(
             self._nodes.payments(connection.name),
             ask,
             order,
-            preimage=self._open(ask, order),
+            preimage=preimage,
+            refused=refused,
             approval_above=None if threshold_sat is None else Msat.from_sat(threshold_sat),
         ).run()
         update = None
@@ -162,6 +170,14 @@ class PaymentActivities:
             sealed_preimage=(
                 self._key.sealing_key.seal(payment.preimage) if payment.preimage else None
             ),
+        )
+
+
+def _check_network(order: Order, connection: LndConnection) -> None:
+    if order.network not in {None, connection.config.network}:
+        raise WrongNetworkError(
+            f"the invoice is for {order.network}, {connection.name} is on "
+            f"{connection.config.network}: pay from a node there"
         )
 
 

@@ -32,14 +32,17 @@ class TemporalServer:
         *,
         search_attributes: Mapping[str, str] | None = None,
         headless: bool = True,
+        dynamic_config: Mapping[str, int] | None = None,
     ) -> None:
         """`search_attributes` maps a name to Temporal's type, such as Keyword, Int, Datetime.
 
         `headless` leaves the web UI out, which saves memory where nobody looks.
+        `dynamic_config` sets the server's own limits, such as when it suggests a new run.
         """
         self.state_dir = state_dir
         self._search_attributes = dict(search_attributes or {})
         self._headless = headless
+        self._dynamic_config = dict(dynamic_config or {})
         self._port, self._http_port, self._metrics_port, self._ui_port = free_ports(4)
         self._daemon: Daemon | None = None
 
@@ -93,6 +96,11 @@ class TemporalServer:
             for name, kind in self._search_attributes.items()
             for part in ("--search-attribute", f"{name}={kind}")
         ]
+        limits = [
+            part
+            for key, value in self._dynamic_config.items()
+            for part in ("--dynamic-config-value", f"{key}={value}")
+        ]
         # WAL and NORMAL: a commit survives a killed process (not a power cut), and the
         # server does about twice as much on it.
         return [
@@ -101,7 +109,7 @@ class TemporalServer:
             *("--metrics-port", str(self._metrics_port), *ui),
             *("--db-filename", self.state_dir / "temporal.sqlite"),
             *("--sqlite-pragma", "journal_mode=WAL", "--sqlite-pragma", "synchronous=NORMAL"),
-            *("--log-level", "warn", *attributes),
+            *("--log-level", "warn", *attributes, *limits),
         ]
 
     async def _serves(self) -> bool:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
 from typing import Protocol
 
 from temporalio.client import Client
-from temporalio.runtime import Runtime
+from temporalio.runtime import Runtime, TelemetryConfig
 
 from starter.errors import TemporalUnavailableError
 from workflows.plugin import plugin
@@ -26,7 +27,18 @@ class TemporalSettings(Protocol):
     def temporal_api_key(self) -> str | None: ...
 
 
-async def connect(settings: TemporalSettings, runtime: Runtime | None = None) -> Client:
+def runtime(telemetry: TelemetryConfig) -> Runtime:
+    """The SDK's core with its own telemetry, for as long as the process lives.
+
+    It is never freed: its destructor waits for threads that wait for the interpreter's
+    lock, so that an interrupted process would hang at its end. The end of the process frees it.
+    """
+    core = Runtime(telemetry=telemetry)
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(core))
+    return core
+
+
+async def connect(settings: TemporalSettings, core: Runtime | None = None) -> Client:
     """A Temporal client that speaks our JSON. Raises TemporalUnavailableError."""
     try:
         return await Client.connect(
@@ -35,7 +47,7 @@ async def connect(settings: TemporalSettings, runtime: Runtime | None = None) ->
             tls=settings.temporal_tls,
             api_key=settings.temporal_api_key(),
             plugins=[plugin()],
-            runtime=runtime,
+            runtime=core,
         )
     except RuntimeError as error:
         # The SDK raises nothing narrower for a refused connection, a wrong name or TLS.

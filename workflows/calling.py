@@ -20,6 +20,10 @@ _LOCAL_TIMEOUT = timedelta(seconds=60)
 _HEARTBEAT_TIMEOUT = timedelta(seconds=15)
 
 
+# A local activity's own error comes bare, another one's wrapped in an ActivityError.
+ACTIVITY_ERRORS = (ActivityError, ApplicationError)
+
+
 async def call_local(call: Call[Takes, Gives], ask: Takes, *, summary: str) -> Gives:
     """Within the workflow's task, on the worker that runs it. Not retried."""
     given: Gives = await workflow.execute_local_activity(
@@ -51,9 +55,9 @@ def start_on(
     return handle
 
 
-def refusal(error: ActivityError) -> ApplicationError | None:
+def refusal(error: ActivityError | ApplicationError) -> ApplicationError | None:
     """The caller's own mistake, if that is why the activity ended; it proves nothing moved."""
-    cause = error.cause
+    cause = error.cause if isinstance(error, ActivityError) else error
     if not isinstance(cause, ApplicationError) or not cause.non_retryable:
         return None
     kind = by_name(cause.type or "")

@@ -25,7 +25,7 @@ from fulgurite.progress import Progress
 from fulgurite.receipts import PaymentUpdate, PaymentView, Receipt
 from fulgurite.requests import Approval, Cancellation, Order, PaymentRequest, Rejection, understand
 from workflows import search_attributes
-from workflows.calling import call_local, refusal, start_on
+from workflows.calling import ACTIVITY_ERRORS, call_local, refusal, start_on
 
 # The fast path listens for this long. A workflow task that takes five seconds earns a warning,
 # and one that takes ten is given to another worker.
@@ -52,7 +52,8 @@ class PaymentWorkflow:
         self._progress = (
             Progress.model_validate(carried)
             if info.continued_run_id
-            else Progress(requested_at=info.start_time)
+            # Not `start_time`: that is the first workflow task's, which a crash makes later.
+            else Progress(requested_at=info.workflow_start_time)
         )
         self._refusal: ApplicationError | None = None
         self._decision: Approval | Rejection | None = None
@@ -146,7 +147,7 @@ class PaymentWorkflow:
     async def _dispatch(self) -> None:
         try:
             dispatched = await self._dispatched()
-        except ActivityError as error:
+        except ACTIVITY_ERRORS as error:
             if refused := refusal(error):
                 self._refuse(refused)
             else:
@@ -172,11 +173,11 @@ class PaymentWorkflow:
                 dispatched = await call_local(
                     DISPATCH_PAYMENT, self._dispatch_request(), summary=self._summary("pay")
                 )
-            except ActivityError as error:
+            except ACTIVITY_ERRORS as error:
                 if refusal(error):
                     raise
                 # A defect of ours, with LND possibly paying: never a reason to end.
-                because = f"the fast path broke: {error.cause}"
+                because = f"the fast path broke: {error.cause or error}"
             else:
                 if dispatched.outcome not in {DispatchOutcome.UNCERTAIN, DispatchOutcome.NOT_HERE}:
                     return dispatched
@@ -255,10 +256,10 @@ class PaymentWorkflow:
 
     # What the states share.
 
-    async def _keep_going(self, error: ActivityError) -> None:
+    async def _keep_going(self, error: ActivityError | ApplicationError) -> None:
         """After a defect of ours: LND may be paying, so that giving up would be forgetting."""
         self._progress.uncertain = True
-        self._note(f"an activity broke, asking again: {error.cause}")
+        self._note(f"an activity broke, asking again: {error.cause or error}")
         await workflow.sleep(_PAUSE_AFTER_DEFECT, summary="pause after a defect")
 
     def _hear(self, update: PaymentUpdate) -> None:

@@ -31,10 +31,8 @@ from starter.cli.running import (
     mistakes,
     out,
     print_json,
+    wide,
 )
-
-# Wider than any row: a terminal that is narrower wraps rows itself, and nothing is cut off.
-_WIDE = 400
 
 app = typer.Typer(help="Payments under way, and finished ones.", no_args_is_help=True)
 
@@ -76,7 +74,7 @@ async def list_(
         return ExitCode.DONE
     summaries = [summary async for summary in found]
     if summaries:
-        out.print(rendering.summaries(summaries), width=_WIDE, crop=False)
+        wide.print(rendering.summaries(summaries))
     else:
         err.print("No payments. Temporal's index may be a second behind.")
     return ExitCode.DONE

@@ -148,13 +148,10 @@ def timeline_line(line: str) -> str:
 
 
 def summaries(found: Iterable[PaymentSummary]) -> Table:
-    """A list of payments; the whole hash in one piece, because people copy it."""
+    """One line a payment; the whole hash in one piece, because people copy it."""
     table = Table(box=None, pad_edge=False, header_style="dim")
-    table.add_column("started (UTC)", no_wrap=True)
-    table.add_column("state", no_wrap=True)
-    table.add_column("amount", justify="right", no_wrap=True)
-    table.add_column("node", no_wrap=True)
-    table.add_column("payment hash", no_wrap=True)
+    for header in ("started (UTC)", "state", "amount", "node", "payment hash"):
+        table.add_column(header, no_wrap=True, justify="right" if header == "amount" else "left")
     for payment in found:
         state = colored(payment.state)
         if reason := _unless_none(payment.failure_reason):

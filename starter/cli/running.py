@@ -14,7 +14,7 @@ import typer
 from pydantic import ValidationError
 from rich.console import Console
 from rich.text import Text
-from temporalio.runtime import Runtime, TelemetryConfig
+from temporalio.runtime import TelemetryConfig
 
 import settings as configuration
 from fulgurite.errors import FulguriteError, InvalidRequestError
@@ -23,6 +23,7 @@ from settings import Settings
 from starter.cli.documents import Problem
 from starter.cli.exits import ExitCode, of_error
 from starter.client import FulguriteClient
+from starter.connect import runtime
 
 Given = ParamSpec("Given")
 
@@ -32,6 +33,8 @@ Force = Annotated[bool, typer.Option("--force", help="Do not ask for confirmatio
 # Results go to stdout; whatever is said beside them goes to stderr.
 out = Console(highlight=False)
 err = Console(highlight=False, stderr=True)
+# For tables: a narrow terminal wraps their lines itself, and no hash is cut in two.
+wide = Console(highlight=False, width=400)
 
 
 class NotConfirmedError(FulguriteError):
@@ -64,7 +67,7 @@ def command(body: Callable[Given, Coroutine[Any, Any, ExitCode]]) -> Callable[Gi
 
 async def connected(settings: Settings | None = None) -> FulguriteClient:
     """A client by the environment's settings, without the SDK's own chatter on stderr."""
-    silent = Runtime(telemetry=TelemetryConfig(logging=None))
+    silent = runtime(TelemetryConfig(logging=None))
     return await FulguriteClient.connect(settings or configuration.load(), silent)
 
 
@@ -82,10 +85,12 @@ def confirm(question: str, *, force: bool) -> None:
             # Not typer's: its prompt touches stdout, which is the result's.
             answer = err.input(f"{question} \\[y/N]: ")
     except EOFError:
+        err.print()
         raise InvalidRequestError(
             "nobody confirmed: answer at the terminal, or give --force"
         ) from None
     except KeyboardInterrupt:
+        err.print()
         answer = "no"
     if answer.strip().lower() not in {"y", "yes"}:
         raise NotConfirmedError("not confirmed: nothing was done")

@@ -142,7 +142,7 @@ def dispatched(script: Script, **circumstances: Any) -> Dispatched:
         return clock.run(Dispatched(script).run(**circumstances))
 
 
-many = settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+many = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 @many
@@ -211,6 +211,32 @@ def test_a_node_that_cannot_be_asked_is_no_failure() -> None:
     done = dispatched(Script([], [OnTrack.DOWN] * 60, [], 0, 0))
 
     assert isinstance(done.error, NodeError)
+
+
+def test_nothing_is_sent_to_a_node_that_cannot_be_asked() -> None:
+    """Incident A: who does not answer has not said that it knows nothing."""
+    done = dispatched(Script([], [OnTrack.DOWN] * 3, in_flight(), 0, 0))
+
+    assert done.node.asked_to_send == 1
+    assert done.node.script.tracks == []
+
+
+def test_a_send_without_an_answer_that_cannot_be_found_proves_nothing() -> None:
+    """Incident A: the time of the fast path is over, and LND has said nothing at all."""
+    done = dispatched(Script([OnSend.SLOW], [], in_flight(), FOLLOW_SECONDS + 1, 0))
+
+    assert isinstance(done.error, NodeError)
+    assert done.may_still_pay
+
+
+def test_already_exists_is_believed_though_it_cannot_be_found_yet() -> None:
+    """Incident C: LND's index lags behind its own answer."""
+    script = Script([OnSend.TAKEN, OnSend.INVALID], [OnTrack.LAGS] * 60, in_flight(), 0, 600.0)
+    done = dispatched(script, on_the_wire_seconds=0.0)
+
+    assert done.ending is not None
+    assert done.ending.outcome is DispatchOutcome.FOLLOWED
+    assert done.node.asked_to_send == 1
 
 
 def test_time_is_up_with_the_payment_in_flight_and_that_is_what_is_told() -> None:

@@ -32,7 +32,7 @@ class Reference:
             self.verdict = None
         if event in {E.ACCEPTED, E.OVERDUE}:
             self.lnd_has_it = True
-        if event is E.SETTLED or event in FAILURES - {E.GIVEN_UP}:
+        if event is E.SETTLED or event in FAILURES:
             self.lnd_has_it, self.verdict = False, event
         self.over = state in PAYMENT.terminal
 

@@ -120,26 +120,28 @@ async def test_what_is_held_is_in_flight_then_stuck_and_ends_as_the_payee_decide
 
 
 @SIMULATED_ONLY
-@pytest.mark.parametrize("by", ["update", "Temporal"])
 async def test_after_a_cancel_no_new_attempt_follows_a_failure(
-    home: House, simulated: SimulatedNetwork, client: FulguriteClient, temporal: Client, by: str
+    home: House, simulated: SimulatedNetwork, client: FulguriteClient, temporal: Client
 ) -> None:
-    invoice = await simulated.nodes["carol"].invoice(10_000_000)
-    hold = simulated.faults.hold_htlcs("bob", payment_hash=invoice.payment_hash)
-    payment = await client.pay(to_pay(invoice))
-    await hold.caught()
-    if by == "update":
-        await payment.cancel(Cancellation())
-    else:
-        await temporal.get_workflow_handle(ids.payment_id(payment.payment_hash)).cancel()
-        await reaches(payment, PaymentState.IN_FLIGHT)
-    hold.fail(lightning_pb2.Failure.TEMPORARY_CHANNEL_FAILURE)
-    receipt = await payment.receipt()
+    invoices = [await simulated.nodes["carol"].invoice(10_000_000) for _ in range(2)]
+    holds = [
+        simulated.faults.hold_htlcs("bob", payment_hash=invoice.payment_hash)
+        for invoice in invoices
+    ]
+    payments = [await client.pay(to_pay(invoice)) for invoice in invoices]
+    for hold in holds:
+        await hold.caught()
+    await payments[0].cancel(Cancellation())
+    await temporal.get_workflow_handle(ids.payment_id(payments[1].payment_hash)).cancel()
+    await asyncio.gather(*(reaches(payment, PaymentState.IN_FLIGHT) for payment in payments))
+    for hold in holds:
+        hold.fail(lightning_pb2.Failure.TEMPORARY_CHANNEL_FAILURE)
 
-    assert receipt.failure_reason is FailureReason.NO_ROUTE
-    assert receipt.sends == 1
-    assert "canceled, so no other attempt" in (await payment.view()).timeline[-1]
-    await assert_true(home, receipt, invoice)
+    for payment, invoice in zip(payments, invoices, strict=True):
+        receipt = await payment.receipt()
+        assert (receipt.failure_reason, receipt.sends) == (FailureReason.NO_ROUTE, 1)
+        assert "canceled, so no other attempt" in (await payment.view()).timeline[-1]
+        await assert_true(home, receipt, invoice)
 
 
 @SIMULATED_ONLY
@@ -164,9 +166,7 @@ async def test_a_cancel_while_the_node_is_away_sends_nothing_when_it_is_back(
         await assert_true(home, receipt, invoice)
 
 
-async def test_an_ended_payment_cannot_be_canceled(
-    home: House, client: FulguriteClient
-) -> None:
+async def test_an_ended_payment_cannot_be_canceled(home: House, client: FulguriteClient) -> None:
     invoice = await home.network.nodes["carol"].invoice(AMOUNT_MSAT)
     payment = await client.pay(to_pay(invoice))
     receipt = await payment.receipt()

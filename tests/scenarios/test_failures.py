@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import grpc
 import pytest
 
 from devnet.house import House
@@ -91,7 +92,10 @@ async def test_a_payee_that_comes_back_online_is_paid_by_a_later_attempt(
     if home.network.kind == "regtest":
         # lnd's memory of the failure would close the way for longer than a test may take.
         async with alice.channel() as channel:
-            await channel.unary_unary("/routerrpc.Router/ResetMissionControl")(b"")
+            forget: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(
+                "/routerrpc.Router/ResetMissionControl"
+            )
+            await forget(b"")
     receipt = await payment.receipt()
 
     assert receipt.status is PaymentState.SUCCEEDED

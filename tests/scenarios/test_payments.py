@@ -62,7 +62,9 @@ async def test_an_amount_above_one_channel_is_paid_in_parts(
     await assert_true(home, receipt, invoice)
 
     # The channels go back to where the other scenarios expect them.
-    back = await carol.pay((await alice.invoice(1_500_000_000)).payment_request, fee_limit_msat=10**6)
+    back = await carol.pay(
+        (await alice.invoice(1_500_000_000)).payment_request, fee_limit_msat=10**6
+    )
     assert back.htlcs
 
 
@@ -82,9 +84,7 @@ async def test_a_keysend_needs_no_invoice_and_is_paid_once_however_often_it_is_a
 ) -> None:
     carol = home.network.nodes["carol"]
     key = home.settings.unsealing_key()
-    gift = keysend(
-        NodePubkey((await carol.info()).identity_pubkey), sealing_key=key.sealing_key
-    )
+    gift = keysend(NodePubkey((await carol.info()).identity_pubkey), sealing_key=key.sealing_key)
     request = PaymentRequest.model_validate(
         {"node": "alice", "keysend": gift, "amount_msat": 7_000_001, "fee_limit": {"sat": 10}}
     )
@@ -118,9 +118,7 @@ async def test_the_fee_limit_is_honoured_to_the_msat(
     paid, unpaid = await carol.invoice(15_000_000), await carol.invoice(15_000_000)
     receipt = await (await client.pay(to_pay(paid, fee_limit=enough))).receipt()
     refused = await (
-        await client.pay(
-            to_pay(unpaid, fee_limit=too_little, deadline_seconds=NO_RETRY_SECONDS)
-        )
+        await client.pay(to_pay(unpaid, fee_limit=too_little, deadline_seconds=NO_RETRY_SECONDS))
     ).receipt()
 
     assert (receipt.status, receipt.fee_msat) == (PaymentState.SUCCEEDED, 2_500)
@@ -146,7 +144,7 @@ async def test_the_outgoing_channel_and_the_last_hop_are_the_ones_asked_for(
         await assert_true(home, receipt, invoice)
         told = await alice.payment(invoice.payment_hash)
         assert told is not None
-        assert [hop.chan_id for hop in told.htlcs[0].route.hops][0] == channel.chan_id
+        assert told.htlcs[0].route.hops[0].chan_id == channel.chan_id
         assert told.htlcs[0].route.hops[-2].pub_key == last_hop
 
     impossible = await carol.invoice(AMOUNT_MSAT)

@@ -138,9 +138,7 @@ async def test_a_wrong_request_is_refused(home: House, temporal: Client, wrong: 
 
 
 @pytest.mark.usefixtures("payments_before")
-@pytest.mark.parametrize(
-    "arguments", [["pay!"], [7], [None], [[]], [[{}]], [{}], []], ids=repr
-)
+@pytest.mark.parametrize("arguments", [["pay!"], [7], [None], [[]], [[{}]], [{}], []], ids=repr)
 async def test_what_is_no_request_is_refused(temporal: Client, arguments: list[Any]) -> None:
     refused = await refusal(temporal, *arguments, id=f"payment/{Preimage.generate().hash()}")
     assert refused.type == "InvalidRequestError"

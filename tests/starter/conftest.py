@@ -6,7 +6,6 @@ import asyncio
 import json
 import os
 import sys
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,12 +23,12 @@ from starter.schemas import FOLDER
 class Command:
     """`fulgurite`, configured for the house."""
 
-    environment: Mapping[str, str]
+    environment: dict[str, str]
 
     async def __call__(self, *arguments: str, answer: str | None = None) -> Result:
         """Runs it in this process. `answer` is what stdin holds; None: nothing, at once."""
         return await asyncio.to_thread(
-            CliRunner(env=dict(self.environment)).invoke, app, list(arguments), input=answer
+            CliRunner(env=self.environment).invoke, app, list(arguments), input=answer
         )
 
     async def process(self, *arguments: str) -> asyncio.subprocess.Process:

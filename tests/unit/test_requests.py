@@ -106,7 +106,9 @@ def test_what_is_wrong_is_named_and_not_repeated() -> None:
         a_request(keysend=KEYSEND.model_dump() | {"sealed_preimage": secret}, amount_msat=1)
 
     assert "sealed_preimage" in str(caught.value)
-    assert secret not in str(caught.value)
+    # pydantic would show the input's two ends.
+    assert secret[:8] not in str(caught.value)
+    assert secret[-8:] not in str(caught.value)
 
 
 def test_a_request_survives_json() -> None:

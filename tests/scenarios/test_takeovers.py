@@ -1,0 +1,91 @@
+"""A worker that takes over from a dead one asks LND before it says no.
+
+What this worker would refuse at once, the dead one may have been configured to send. The
+activity is run as for a request that is older than any worker's first try.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from temporalio.exceptions import ApplicationError
+from temporalio.testing import ActivityEnvironment
+
+from activities.payments import PaymentActivities
+from devnet.house import House
+from fulgurite.bolt11 import ChainNetwork
+from fulgurite.calls import Dispatch, DispatchOutcome
+from fulgurite.identity import NodePubkey
+from fulgurite.payments import PaymentStatus
+from fulgurite.requests import PaymentRequest
+from fulgurite.sealing import UnsealingKey
+from nodes.registry import Nodes
+from starter.client import keysend
+
+from .telling import AMOUNT_MSAT, to_pay
+
+AN_HOUR = timedelta(hours=1)
+
+
+def asked_before(request: PaymentRequest) -> Dispatch:
+    now = datetime.now(UTC)
+    return Dispatch(
+        request=request,
+        requested_at=now - timedelta(seconds=20),
+        send_until=now + AN_HOUR,
+        follow_seconds=4,
+    )
+
+
+@pytest.fixture
+async def nodes(home: House) -> AsyncIterator[Nodes]:
+    configured = Nodes(home.settings.nodes)
+    yield configured
+    await configured.close()
+
+
+@pytest.fixture
+async def misconfigured(home: House) -> AsyncIterator[Nodes]:
+    """alice is believed to be on another network."""
+    alice = home.settings.nodes["alice"].model_copy(update={"network": ChainNetwork.SIGNET})
+    configured = Nodes({"alice": alice})
+    yield configured
+    await configured.close()
+
+
+async def test_another_key_refuses_nothing_that_lnd_has(home: House, nodes: Nodes) -> None:
+    carol = NodePubkey((await home.network.nodes["carol"].info()).identity_pubkey)
+    gift = keysend(carol, sealing_key=home.settings.public_sealing_key())
+    request = PaymentRequest.model_validate(
+        {"node": "alice", "keysend": gift, "amount_msat": 5_000_000, "fee_limit": {"sat": 10}}
+    )
+    rotated = PaymentActivities(nodes, UnsealingKey.generate())
+
+    with pytest.raises(ApplicationError, match="sealed to another key") as refused:
+        await ActivityEnvironment().run(rotated.dispatch, asked_before(request))
+    assert refused.value.non_retryable
+
+    ours = PaymentActivities(nodes, home.settings.unsealing_key())
+    await ActivityEnvironment().run(ours.dispatch, asked_before(request))
+    told = await ActivityEnvironment().run(rotated.dispatch, asked_before(request))
+    assert told.outcome is DispatchOutcome.FOLLOWED
+    assert told.update is not None
+    assert told.update.status is PaymentStatus.SUCCEEDED
+
+
+async def test_another_network_refuses_nothing_that_lnd_has(
+    home: House, misconfigured: Nodes
+) -> None:
+    invoice = await home.network.nodes["carol"].invoice(AMOUNT_MSAT)
+    astray = PaymentActivities(misconfigured, home.settings.unsealing_key())
+
+    with pytest.raises(ApplicationError, match="is for regtest, alice is on signet"):
+        await ActivityEnvironment().run(astray.dispatch, asked_before(to_pay(invoice)))
+
+    await home.network.nodes["alice"].pay(invoice.payment_request)
+    told = await ActivityEnvironment().run(astray.dispatch, asked_before(to_pay(invoice)))
+    assert told.outcome is DispatchOutcome.FOLLOWED
+    assert told.update is not None
+    assert told.update.status is PaymentStatus.SUCCEEDED
