@@ -19,8 +19,6 @@ from temporalio.runtime import (
     TelemetryFilter,
 )
 
-from starter.connect import runtime
-
 _SHARED: tuple[structlog.typing.Processor, ...] = (
     structlog.contextvars.merge_contextvars,
     structlog.stdlib.add_logger_name,
@@ -66,8 +64,8 @@ def metrics_runtime(address: str) -> Runtime:
     What the SDK's core has to say goes through Python's logging, and so becomes JSON too.
     """
     core = LogForwardingConfig(logging.getLogger("temporalio.core"))
-    return runtime(
-        TelemetryConfig(
+    return Runtime(
+        telemetry=TelemetryConfig(
             logging=LoggingConfig(TelemetryFilter("WARN", "ERROR"), forwarding=core),
             metrics=PrometheusConfig(
                 bind_address=address, durations_as_seconds=True, counters_total_suffix=False

@@ -20,7 +20,7 @@ from fulgurite import ids
 from fulgurite.errors import FulguriteError
 from nodes.registry import Nodes
 from settings import Settings
-from starter.connect import connect
+from starter.connect import connect, leave
 from workflows.payment import PaymentWorkflow
 
 log = structlog.get_logger()
@@ -79,7 +79,9 @@ def main() -> None:
         telemetry.configure_logging(settings.log_level)
         asyncio.run(run(settings))
     except FulguriteError as error:
-        sys.exit(f"fulgurite-worker: {error}")
+        sys.stderr.write(f"fulgurite-worker: {error}\n")
+        leave(1)
+    leave(0)
 
 
 if __name__ == "__main__":

@@ -94,14 +94,16 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="docs.generate", description=__doc__)
     parser.add_argument("--check", action="store_true", help="write nothing; fail when stale")
     check = parser.parse_args().check
-    stale = [page for page in PAGES if page.exists() and filled(page.read_text()) != page.read_text()]
+    stale = [
+        page for page in PAGES if page.exists() and filled(page.read_text()) != page.read_text()
+    ]
     for page in stale:
         name = page.relative_to(ROOT)
         if check:
-            print(f"{name} is stale: run `make docs`", file=sys.stderr)
+            sys.stderr.write(f"{name} is stale: run `make docs`\n")
         else:
             page.write_text(filled(page.read_text()))
-            print(f"wrote {name}")
+            sys.stdout.write(f"wrote {name}\n")
     return 1 if check and stale else 0
 
 

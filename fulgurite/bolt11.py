@@ -79,9 +79,7 @@ def read_invoice(text: str) -> Invoice:
     """
     as_given = re.sub("^lightning:", "", text.strip(), flags=re.IGNORECASE)
     try:
-        if as_given not in {as_given.lower(), as_given.upper()}:
-            raise ValueError("bech32 is of one case")
-        return _read(as_given.lower())
+        return _read(as_given)
     except (ValueError, KeyError, OverflowError) as error:
         # Checksum, lengths, point and signature arithmetic: to the reader all the same.
         raise MalformedInvoiceError(
@@ -90,7 +88,10 @@ def read_invoice(text: str) -> Invoice:
         ) from error
 
 
-def _read(payment_request: str) -> Invoice:
+def _read(as_given: str) -> Invoice:
+    payment_request = as_given.lower()
+    if as_given not in {payment_request, payment_request.upper()}:
+        raise ValueError("in two cases at once, which bech32 forbids")
     prefix, words = bech32_decode(payment_request)
     if prefix is None or words is None:
         raise ValueError("wrong checksum")

@@ -59,7 +59,12 @@ def failures(tree: Path, tests: Sequence[str]) -> list[str]:
     command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *tests]
     try:
         run = subprocess.run(  # noqa: S603 - our own tests
-            command, cwd=tree, capture_output=True, text=True, timeout=_PATIENCE_SECONDS, check=False
+            command,
+            cwd=tree,
+            capture_output=True,
+            text=True,
+            timeout=_PATIENCE_SECONDS,
+            check=False,
         )
     except subprocess.TimeoutExpired:
         return ["(no answer)"]
@@ -86,7 +91,9 @@ def try_mutant(tree: Path, mutant: Mutant) -> Verdict:
 
 
 def table(verdicts: Sequence[Verdict]) -> Table:
-    shown = Table("incident", "mutant", "what it would do", "killed by", "s", title="seeded mutants")
+    shown = Table(
+        "incident", "mutant", "what it would do", "killed by", "s", title="seeded mutants"
+    )
     for verdict in verdicts:
         told = f"[green]{verdict.killed_by}" if verdict.killed_by else "[bold red]SURVIVED"
         shown.add_row(

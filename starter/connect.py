@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import ctypes
-from typing import Protocol
+import os
+import sys
+from typing import NoReturn, Protocol
 
 from temporalio.client import Client
-from temporalio.runtime import Runtime, TelemetryConfig
+from temporalio.runtime import Runtime
 
 from starter.errors import TemporalUnavailableError
 from workflows.plugin import plugin
@@ -27,18 +28,18 @@ class TemporalSettings(Protocol):
     def temporal_api_key(self) -> str | None: ...
 
 
-def runtime(telemetry: TelemetryConfig) -> Runtime:
-    """The SDK's core with its own telemetry, for as long as the process lives.
+def leave(code: int) -> NoReturn:
+    """Ends a process that used the SDK, with this exit code, at once.
 
-    It is never freed: its destructor waits for threads that wait for the interpreter's
-    lock, so that an interrupted process would hang at its end. The end of the process frees it.
+    The SDK's threads take the interpreter's lock when they report. While the interpreter
+    takes itself apart that hangs the process or aborts it, and with it the exit code.
     """
-    core = Runtime(telemetry=telemetry)
-    ctypes.pythonapi.Py_IncRef(ctypes.py_object(core))
-    return core
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
-async def connect(settings: TemporalSettings, core: Runtime | None = None) -> Client:
+async def connect(settings: TemporalSettings, runtime: Runtime | None = None) -> Client:
     """A Temporal client that speaks our JSON. Raises TemporalUnavailableError."""
     try:
         return await Client.connect(
@@ -47,7 +48,7 @@ async def connect(settings: TemporalSettings, core: Runtime | None = None) -> Cl
             tls=settings.temporal_tls,
             api_key=settings.temporal_api_key(),
             plugins=[plugin()],
-            runtime=core,
+            runtime=runtime,
         )
     except RuntimeError as error:
         # The SDK raises nothing narrower for a refused connection, a wrong name or TLS.

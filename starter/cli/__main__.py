@@ -1,5 +1,5 @@
 """`python -m starter.cli`: the command where the console script is not installed."""
 
-from starter.cli.main import app
+from starter.cli.main import main
 
-app(prog_name="fulgurite")
+main()

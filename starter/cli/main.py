@@ -7,6 +7,7 @@ import typer
 from starter.cli import keys, payments
 from starter.cli.exits import EPILOG
 from starter.cli.pay import pay
+from starter.connect import leave
 
 app = typer.Typer(
     name="fulgurite",
@@ -19,3 +20,11 @@ app = typer.Typer(
 app.command(epilog=EPILOG)(pay)
 app.add_typer(payments.app, name="payment")
 app.add_typer(keys.app, name="key")
+
+
+def main() -> None:
+    """Console script `fulgurite`."""
+    try:
+        app(prog_name="fulgurite")
+    except SystemExit as end:
+        leave(end.code if isinstance(end.code, int) else int(end.code is not None))

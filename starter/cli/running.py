@@ -14,7 +14,7 @@ import typer
 from pydantic import ValidationError
 from rich.console import Console
 from rich.text import Text
-from temporalio.runtime import TelemetryConfig
+from temporalio.runtime import Runtime, TelemetryConfig
 
 import settings as configuration
 from fulgurite.errors import FulguriteError, InvalidRequestError
@@ -23,7 +23,6 @@ from settings import Settings
 from starter.cli.documents import Problem
 from starter.cli.exits import ExitCode, of_error
 from starter.client import FulguriteClient
-from starter.connect import runtime
 
 Given = ParamSpec("Given")
 
@@ -67,7 +66,7 @@ def command(body: Callable[Given, Coroutine[Any, Any, ExitCode]]) -> Callable[Gi
 
 async def connected(settings: Settings | None = None) -> FulguriteClient:
     """A client by the environment's settings, without the SDK's own chatter on stderr."""
-    silent = runtime(TelemetryConfig(logging=None))
+    silent = Runtime(telemetry=TelemetryConfig(logging=None))
     return await FulguriteClient.connect(settings or configuration.load(), silent)
 
 

@@ -147,9 +147,7 @@ class ModelNode:
                 refused = error
         yield self._answers(how, refused)
 
-    async def _answers(
-        self, how: OnSend, refused: Exception | None
-    ) -> AsyncIterator[NodePayment]:
+    async def _answers(self, how: OnSend, refused: Exception | None) -> AsyncIterator[NodePayment]:
         await asyncio.sleep(0.01)
         if how in {OnSend.LOST, OnSend.CUT, OnSend.LATE}:
             raise NodeUnavailableError("the connection was cut")
@@ -199,11 +197,7 @@ class ModelNode:
         index = len(self.taken) + 1
         send = Send(index, loop.time(), _payment(index, Fate(0, PaymentStatus.IN_FLIGHT)))
         self.taken.append(send)
-        fate = (
-            self.script.fates.pop(0)
-            if self.script.fates
-            else Fate(0.1, PaymentStatus.SUCCEEDED)
-        )
+        fate = self.script.fates.pop(0) if self.script.fates else Fate(0.1, PaymentStatus.SUCCEEDED)
         self._spawn(self._end(send, fate))
 
     async def _end(self, send: Send, fate: Fate) -> None:

@@ -97,7 +97,7 @@ def test_state_and_receipt_say_what_lnd_said_last(
         return
     assert progress.update is not None
     receipt = progress.receipt(REQUEST, ORDER, NOW)
-    assert receipt.status == progress.update.status
+    assert receipt.status.value == progress.update.status.value
     if receipt.status is PaymentState.SUCCEEDED:
         assert receipt.fee_msat == progress.update.fee_msat
         assert receipt.failure_reason is FailureReason.NONE

@@ -71,7 +71,7 @@ async def record(shapes: Sequence[Shape], folder: Path) -> None:
             async with _house(Path(state), impatient=impatient) as (house, network):
                 client = await connect(house.settings)
                 for shape in chosen:
-                    print(f"{shape.name} …", file=sys.stderr)
+                    sys.stderr.write(f"{shape.name} …\n")
                     recording = Recording(house, network, client, working)
                     await shape.play(recording)
                     network.faults.clear()

@@ -30,7 +30,7 @@ HISTORIES = sorted((Path(__file__).parent / "histories").glob("*.json"))
 CHANGES = {
     "a timer more": (
         "                case PaymentState.REQUESTED:\n",
-        "                case PaymentState.REQUESTED:\n                    await workflow.sleep(1)\n",
+        "                case PaymentState.REQUESTED:\n" + " " * 20 + "await workflow.sleep(1)\n",
     ),
     "another activity": (
         "            FOLLOW_PAYMENT,\n            Follow(",

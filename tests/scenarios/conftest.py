@@ -1,4 +1,4 @@
-"""What every scenario stands on: an oracle that has the last word."""
+"""What every scenario stands on: channels with coins, and an oracle that has the last word."""
 
 from __future__ import annotations
 
@@ -8,6 +8,23 @@ import pytest
 
 from devnet.house import House
 from devnet.simulated import SimulatedNetwork
+from devnet.topology import CHANNELS
+from protos.lnrpc import lightning_pb2
+
+# What alice may have less than at the beginning before she is given it back.
+LOW_BY_SAT = 200_000
+
+
+@pytest.fixture(autouse=True)
+async def liquidity(home: House) -> None:
+    """Returns to alice what earlier scenarios had her pay, so that none starves the next."""
+    alice, carol = home.network.nodes["alice"], home.network.nodes["carol"]
+    began_sat = sum(c.capacity_sat - c.push_sat for c in CHANNELS if c.opener == "alice")
+    missing_sat = began_sat - sum(channel.local_balance for channel in await alice.channels())
+    if missing_sat > LOW_BY_SAT:
+        invoice = await alice.invoice(missing_sat * 1_000)
+        returned = await carol.pay(invoice.payment_request, fee_limit_msat=1_000_000)
+        assert returned.status == lightning_pb2.Payment.SUCCEEDED
 
 
 @pytest.fixture(autouse=True)

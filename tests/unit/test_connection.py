@@ -106,14 +106,19 @@ async def test_a_node_that_starts_is_waited_for(network: SimulatedNetwork) -> No
     network.faults.slow_next_start("alice", 0.5)
     starting = asyncio.create_task(network.start_node("alice"))
     async with connected(config(network)) as connection:
-        while True:
+
+        async def listens() -> bool:
             try:
                 await connection.check()
             except NodeUnavailableError:
-                await asyncio.sleep(0.02)
-            except NodeNotReadyError as error:
-                assert "wait, or unlock" in str(error)
-                break
+                return False
+            except NodeNotReadyError:
+                return True
+            raise AssertionError("the node was ready at once")
+
+        await eventually(listens, what="alice, starting", every_seconds=0.02)
+        with pytest.raises(NodeNotReadyError, match="wait, or unlock"):
+            await connection.check()
         await starting
         assert (await connection.check()).alias == "alice"
 

@@ -47,19 +47,39 @@ ANSWERS: list[tuple[grpc.StatusCode, str, type[FulguriteError]]] = [
     (C.UNKNOWN, "amount must not be specified when paying a non-zero amount invoice", AmountError),
     (C.UNKNOWN, "checksum failed. Expected abc, got def.", MalformedInvoiceError),
     (C.UNKNOWN, "time preference out of range", RefusedByNodeError),
-    (C.UNKNOWN, "requested max_parts (200) exceeds the allowed upper limit of 100", RefusedByNodeError),
-    (C.UNKNOWN, "payment request must contain either a payment address or blinded paths", RefusedByNodeError),
-    (C.UNKNOWN, "destination doesn't support both TLV onions and payment addresses", RefusedByNodeError),
+    (
+        C.UNKNOWN,
+        "requested max_parts (200) exceeds the allowed upper limit of 100",
+        RefusedByNodeError,
+    ),
+    (
+        C.UNKNOWN,
+        "payment request must contain either a payment address or blinded paths",
+        RefusedByNodeError,
+    ),
+    (
+        C.UNKNOWN,
+        "destination doesn't support both TLV onions and payment addresses",
+        RefusedByNodeError,
+    ),
     (C.UNKNOWN, "keysend payments cannot specify a max parts value > 1", RefusedByNodeError),
     (C.UNKNOWN, "payment amount 5 BTC exceeds maximum allowed 4 BTC", RefusedByNodeError),
     (C.UNKNOWN, "wallet locked, unlock it to enable full RPC access", NodeNotReadyError),
     (C.UNKNOWN, "wallet not created, create one to enable full RPC access", NodeNotReadyError),
     (C.UNKNOWN, "waiting to start, RPC services not available", NodeNotReadyError),
-    (C.UNKNOWN, "the RPC server is in the process of starting up, but not yet ready to accept calls", NodeNotReadyError),
+    (
+        C.UNKNOWN,
+        "the RPC server is in the process of starting up, but not yet ready to accept calls",
+        NodeNotReadyError,
+    ),
     (C.UNKNOWN, "server is still in the process of starting", NodeNotReadyError),
     (C.UNKNOWN, "permission denied", CredentialError),
     (C.UNKNOWN, "expected 1 macaroon, got 0", CredentialError),
-    (C.UNKNOWN, "verification failed: signature mismatch after caveat verification", CredentialError),
+    (
+        C.UNKNOWN,
+        "verification failed: signature mismatch after caveat verification",
+        CredentialError,
+    ),
     (C.UNKNOWN, "cannot get macaroon: root key with id 101 doesn't exist", CredentialError),
     (C.UNKNOWN, "cannot determine data format of binary-encoded macaroon", CredentialError),
     (C.PERMISSION_DENIED, "no", CredentialError),
@@ -69,12 +89,16 @@ ANSWERS: list[tuple[grpc.StatusCode, str, type[FulguriteError]]] = [
     (C.CANCELLED, "Locally cancelled by application!", NodeUnavailableError),
     (C.ABORTED, "", NodeUnavailableError),
     (C.RESOURCE_EXHAUSTED, "too many pings", NodeUnavailableError),
-    (C.UNIMPLEMENTED, "unknown method SendPaymentV2 for service routerrpc.Router", UnsupportedVersionError),
+    (
+        C.UNIMPLEMENTED,
+        "unknown method SendPaymentV2 for service routerrpc.Router",
+        UnsupportedVersionError,
+    ),
     (C.INVALID_ARGUMENT, "invalid hash", RefusedByNodeError),
     (C.UNKNOWN, "something that no version has said before", UnexpectedAnswerError),
     (C.INTERNAL, "", UnexpectedAnswerError),
     (C.DATA_LOSS, "", UnexpectedAnswerError),
-]  # fmt: skip
+]
 
 
 def answer(code: grpc.StatusCode, text: str | None) -> AioRpcError:
@@ -107,7 +131,9 @@ def test_every_row_of_the_table_is_reached_by_one_of_these_answers() -> None:
     reached = {str(domain_error("n", answer(code, text))) for code, text, _ in ANSWERS}
     rows = {row.advice for row in (*table._TABLE, table._UNKNOWN)}
 
-    assert {advice for advice in rows if not any(said.endswith(advice) for said in reached)} == set()
+    assert {
+        advice for advice in rows if not any(said.endswith(advice) for said in reached)
+    } == set()
     for row in table._TABLE:
         assert row.text is None or any(row.text in text.lower() for _, text, _ in ANSWERS), row
 
@@ -133,7 +159,8 @@ def test_a_row_is_never_in_the_shadow_of_an_earlier_one() -> None:
         matching = [
             row
             for row in table._TABLE
-            if (row.code is None or row.code is code) and (row.text is None or row.text in text.lower())
+            if (row.code is None or row.code is code)
+            and (row.text is None or row.text in text.lower())
         ]
         assert {row.error for row in matching[:1]} <= {kind}
 

@@ -54,9 +54,7 @@ def test_the_three_forms_of_a_channel_id_are_one(number: int) -> None:
     assert TypeAdapter(ChannelId).dump_json(channel) == f'"{channel}"'.encode()
 
 
-@given(
-    st.integers(0, 2**24 - 1), st.integers(0, 2**24 - 1), st.integers(0, 2**16 - 1)
-)
+@given(st.integers(0, 2**24 - 1), st.integers(0, 2**24 - 1), st.integers(0, 2**16 - 1))
 def test_a_channel_id_reads_as_block_transaction_and_output(
     block: int, transaction: int, output: int
 ) -> None:

@@ -56,12 +56,18 @@ def test_sums_and_differences_stay_amounts_or_are_refused(one: int, other: int) 
 
 def test_adding_a_float_is_refused() -> None:
     with pytest.raises(TypeError):
-        Msat(1) + 0.5  # type: ignore[operator]
+        Msat(1) + 0.5
 
 
 @pytest.mark.parametrize(
     ("value", "text"),
-    [(0, "0 sat"), (1, "1 msat"), (999, "999 msat"), (1_000, "1 sat"), (1_234_567_000, "1,234,567 sat")],
+    [
+        (0, "0 sat"),
+        (1, "1 msat"),
+        (999, "999 msat"),
+        (1_000, "1 sat"),
+        (1_234_567_000, "1,234,567 sat"),
+    ],
 )
 def test_people_read_satoshis_where_they_are_whole(value: int, text: str) -> None:
     assert str(Msat(value)) == text
@@ -91,7 +97,14 @@ def test_a_limit_of_zero_means_zero() -> None:
 
 @pytest.mark.parametrize(
     "fields",
-    [{}, {"sat": 1, "ppm": 1}, {"sat": 0, "msat": 0}, {"sat": -1}, {"ppm": 1_000_001}, {"sat": 1.0}],
+    [
+        {},
+        {"sat": 1, "ppm": 1},
+        {"sat": 0, "msat": 0},
+        {"sat": -1},
+        {"ppm": 1_000_001},
+        {"sat": 1.0},
+    ],
 )
 def test_a_limit_is_given_exactly_once_and_sensibly(fields: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):

@@ -21,7 +21,9 @@ Payment = lightning_pb2.Payment
 Attempt = lightning_pb2.HTLCAttempt
 
 
-def sent_for(request: PaymentRequest, preimage: Preimage | None = None) -> router_pb2.SendPaymentRequest:
+def sent_for(
+    request: PaymentRequest, preimage: Preimage | None = None
+) -> router_pb2.SendPaymentRequest:
     return _send_request(request, understand(request), preimage)
 
 
@@ -42,7 +44,12 @@ def attempt(status: Attempt.HTLCStatus.ValueType, *, expiry: int = 0, ended_ns: 
 
 @pytest.mark.parametrize(
     ("limit", "msat"),
-    [(FeeLimit(sat=3), 3_000), (FeeLimit(msat=Msat(7)), 7), (FeeLimit(ppm=1_000), 50), (FeeLimit(sat=0), 0)],
+    [
+        (FeeLimit(sat=3), 3_000),
+        (FeeLimit(msat=Msat(7)), 7),
+        (FeeLimit(ppm=1_000), 50),
+        (FeeLimit(sat=0), 0),
+    ],
 )
 def test_the_fee_limit_is_handed_to_lnd(limit: FeeLimit, msat: int) -> None:
     sent = sent_for(a_request(invoice=written(amount_msat=50_000), fee_limit=limit))
@@ -155,7 +162,9 @@ def test_what_is_in_flight_is_counted_and_its_first_expiry_told() -> None:
     assert payment.preimage is None
 
 
-@pytest.mark.parametrize("fields", [{"status": 17}, {"status": Payment.FAILED, "failure_reason": 99}])
+@pytest.mark.parametrize(
+    "fields", [{"status": 17}, {"status": Payment.FAILED, "failure_reason": 99}]
+)
 def test_a_word_of_a_later_lnd_is_no_failure(fields: dict[str, Any]) -> None:
     with pytest.raises(UnexpectedAnswerError, match="upgrade"):
         told(**fields)
