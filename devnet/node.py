@@ -18,6 +18,7 @@ from pathlib import Path
 import grpc
 
 from devnet.waiting import eventually
+from nodes.lnd.macaroons import macaroon_interceptors
 from protos.invoicesrpc import invoices_pb2, invoices_pb2_grpc
 from protos.lnrpc import lightning_pb2, lightning_pb2_grpc, stateservice_pb2_grpc
 from protos.routerrpc import router_pb2, router_pb2_grpc
@@ -57,18 +58,12 @@ class LightningNode:
     @asynccontextmanager
     async def channel(self) -> AsyncIterator[grpc.aio.Channel]:
         """A fresh connection with the admin macaroon, so a restarted node is no surprise."""
-        macaroon = (self.macaroon_dir / "admin.macaroon").read_bytes().hex()
-
-        def authenticate(
-            _: grpc.AuthMetadataContext, callback: grpc.AuthMetadataPluginCallback
-        ) -> None:
-            callback((("macaroon", macaroon),), None)
-
-        credentials = grpc.composite_channel_credentials(
+        macaroon = (self.macaroon_dir / "admin.macaroon").read_bytes()
+        async with grpc.aio.secure_channel(
+            self.address,
             grpc.ssl_channel_credentials(self.tls_cert_path.read_bytes()),
-            grpc.metadata_call_credentials(authenticate),  # type: ignore[arg-type]
-        )
-        async with grpc.aio.secure_channel(self.address, credentials) as channel:
+            interceptors=macaroon_interceptors(macaroon),
+        ) as channel:
             yield channel
 
     @asynccontextmanager

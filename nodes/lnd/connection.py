@@ -14,6 +14,7 @@ from fulgurite.identity import NodePubkey
 from nodes.config import LndConfig
 from nodes.lnd import versions
 from nodes.lnd.errors import domain_errors
+from nodes.lnd.macaroons import macaroon_interceptors
 from nodes.lndconnect import read_lndconnect
 from nodes.roles import Role
 from protos.lnrpc import (
@@ -116,12 +117,12 @@ class LndConnection:
 
     def _connect(self, role: Role | None) -> grpc.aio.Channel:
         address, certificate, macaroon = self._credentials(role)
-        credentials = grpc.ssl_channel_credentials(certificate)
-        if macaroon is not None:
-            credentials = grpc.composite_channel_credentials(
-                credentials, grpc.metadata_call_credentials(_Macaroon(macaroon))
-            )
-        return grpc.aio.secure_channel(address, credentials, options=_OPTIONS)
+        return grpc.aio.secure_channel(
+            address,
+            grpc.ssl_channel_credentials(certificate),
+            options=_OPTIONS,
+            interceptors=macaroon_interceptors(macaroon) if macaroon is not None else None,
+        )
 
     def _credentials(self, role: Role | None) -> tuple[str, bytes | None, bytes | None]:
         try:
@@ -142,15 +143,3 @@ class LndConnection:
             raise CredentialError(
                 f"{self.name}: cannot read {error.filename}: {error.strerror}"
             ) from None
-
-
-class _Macaroon(grpc.AuthMetadataPlugin):
-    """Puts the macaroon on every call, and on nothing that could be printed."""
-
-    def __init__(self, macaroon: bytes) -> None:
-        self._metadata = (("macaroon", macaroon.hex()),)
-
-    def __call__(
-        self, _: grpc.AuthMetadataContext, callback: grpc.AuthMetadataPluginCallback
-    ) -> None:
-        callback(self._metadata, None)

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import re
+import sys
 from base64 import b64decode, b64encode
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +16,7 @@ import aiohttp
 import pytest
 from temporalio.client import Client
 
-from devnet.house import House, WorkerProcess
+from devnet.house import ROOT, House, WorkerProcess
 from devnet.node import TestInvoice
 from devnet.waiting import eventually
 from fulgurite import ids
@@ -204,13 +207,17 @@ async def _stopped(worker: WorkerProcess) -> float:
     return loop.time() - began
 
 
-def test_a_worker_that_is_configured_wrongly_says_so_and_ends(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    import worker  # noqa: PLC0415 - only this test runs it in this process
+async def test_a_worker_that_is_configured_wrongly_says_so_and_ends(tmp_path: Path) -> None:
+    config = tmp_path / "fulgurite.toml"
+    config.write_text("log_level = 'loud'")
 
-    (tmp_path / "fulgurite.toml").write_text("log_level = 'loud'")
-    monkeypatch.setenv("FULGURITE_CONFIG", str(tmp_path / "fulgurite.toml"))
+    worker = await asyncio.create_subprocess_exec(
+        sys.executable,
+        ROOT / "worker.py",
+        env={**os.environ, "FULGURITE_CONFIG": str(config)},
+        stderr=asyncio.subprocess.PIPE,
+    )
+    _, said = await worker.communicate()
 
-    with pytest.raises(SystemExit, match=r"fulgurite-worker: .*log_level"):
-        worker.main()
+    assert worker.returncode == 1
+    assert re.search(r"fulgurite-worker: .*log_level", said.decode())
