@@ -162,7 +162,7 @@ async def network_apart(kind: str, state_dir: Path) -> AsyncIterator[Mapping[str
     daemon = Daemon(
         kind,
         [sys.executable, "-m", f"devnet.{kind}", "--state-dir", state_dir],
-        state_dir=state_dir,
+        state_dir=state_dir.parent,
         environment={"PYTHONPATH": str(ROOT)},
     )
     described = state_dir / "network.json"

@@ -17,8 +17,8 @@ from pathlib import Path
 
 import grpc
 
+from devnet.macaroons import macaroon_interceptors
 from devnet.waiting import eventually
-from nodes.lnd.macaroons import macaroon_interceptors
 from protos.invoicesrpc import invoices_pb2, invoices_pb2_grpc
 from protos.lnrpc import lightning_pb2, lightning_pb2_grpc, stateservice_pb2_grpc
 from protos.routerrpc import router_pb2, router_pb2_grpc

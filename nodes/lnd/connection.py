@@ -1,10 +1,11 @@
-"""One node, one channel a role: TLS, macaroon, keepalive, and whether it can be used."""
+"""One node, one connection: TLS, macaroons, keepalive, and whether it can be used."""
 
 from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from typing import Final
+from pathlib import Path
+from typing import Final, TypeAlias
 
 import grpc
 
@@ -14,7 +15,6 @@ from fulgurite.identity import NodePubkey
 from nodes.config import LndConfig
 from nodes.lnd import versions
 from nodes.lnd.errors import domain_errors
-from nodes.lnd.macaroons import macaroon_interceptors
 from nodes.lndconnect import read_lndconnect
 from nodes.roles import Role
 from protos.lnrpc import (
@@ -26,6 +26,9 @@ from protos.lnrpc import (
 
 # lnd's certificates are ECDSA; gRPC's default suites leave some of those out.
 os.environ.setdefault("GRPC_SSL_CIPHER_SUITES", "HIGH+ECDSA")
+
+# A call's metadata with the macaroon in it: never to be printed.
+Credential: TypeAlias = tuple[tuple[str, str], ...]
 
 # How long one question may take before it counts as no answer.
 UNARY_TIMEOUT_SECONDS: Final = 15.0
@@ -41,8 +44,6 @@ _OPTIONS: Final = (
     ("grpc.max_reconnect_backoff_ms", 3_000),
     # A payment with many attempts, each with its route, outgrows the default of 4 MiB.
     ("grpc.max_receive_message_length", 64 * 1024 * 1024),
-    # Roles must not share a connection: each has its own credential.
-    ("grpc.use_local_subchannel_pool", 1),
 )
 
 
@@ -59,30 +60,42 @@ class NodeInfo:
 
 
 class LndConnection:
-    """A configured LND. Channels are made on first use and mended by gRPC itself."""
+    """A configured LND. The connection is made on first use and mended by gRPC itself."""
 
     def __init__(self, name: str, config: LndConfig) -> None:
         self.name = name
         self.config = config
-        self._channels: dict[Role | None, grpc.aio.Channel] = {}
+        self._channel: grpc.aio.Channel | None = None
+        self._credentials: dict[Role, Credential] = {}
 
     def holds(self, role: Role) -> bool:
         """Whether this process was given a macaroon for the role."""
         return self.config.lndconnect_path is not None or bool(self.config.macaroon_path(role))
 
-    def channel(self, role: Role | None) -> grpc.aio.Channel:
-        """The role's channel; None for the calls that need no macaroon.
+    def channel(self) -> grpc.aio.Channel:
+        """The one connection, for every role. Raises CredentialError without a certificate."""
+        if self._channel is None:
+            address, certificate = self._where()
+            self._channel = grpc.aio.secure_channel(
+                address, grpc.ssl_channel_credentials(certificate), options=_OPTIONS
+            )
+        return self._channel
 
+    def credential(self, role: Role) -> Credential:
+        """The role's macaroon, as the metadata of one call.
+
+        Not by gRPC's call credentials: they come back into Python from gRPC's own threads,
+        and closing a channel waits for such a thread while it holds the interpreter's lock.
         Raises CredentialError when a file is missing or cannot be read.
         """
-        if role not in self._channels:
-            self._channels[role] = self._connect(role)
-        return self._channels[role]
+        if role not in self._credentials:
+            self._credentials[role] = (("macaroon", self._macaroon(role).hex()),)
+        return self._credentials[role]
 
     async def close(self) -> None:
-        for channel in self._channels.values():
-            await channel.close()
-        self._channels.clear()
+        if self._channel is not None:
+            await self._channel.close()
+            self._channel = None
 
     async def check(self) -> NodeInfo:
         """Whether the node can be worked with: ready, of the right network, new enough.
@@ -91,14 +104,16 @@ class LndConnection:
         CredentialError or NodeUnavailableError.
         """
         with domain_errors(self.name):
-            state = await stateservice_pb2_grpc.StateStub(self.channel(None)).GetState(
+            state = await stateservice_pb2_grpc.StateStub(self.channel()).GetState(
                 stateservice_pb2.GetStateRequest(), timeout=UNARY_TIMEOUT_SECONDS
             )
             if state.state != stateservice_pb2.SERVER_ACTIVE:
                 word = stateservice_pb2.WalletState.Name(state.state)
                 raise NodeNotReadyError(f"{self.name} is {word}: wait, or unlock its wallet")
-            answer = await lightning_pb2_grpc.LightningStub(self.channel(Role.OBSERVE)).GetInfo(
-                lightning_pb2.GetInfoRequest(), timeout=UNARY_TIMEOUT_SECONDS
+            answer = await lightning_pb2_grpc.LightningStub(self.channel()).GetInfo(
+                lightning_pb2.GetInfoRequest(),
+                metadata=self.credential(Role.OBSERVE),
+                timeout=UNARY_TIMEOUT_SECONDS,
             )
         network = answer.chains[0].network
         if network != self.config.network:
@@ -115,30 +130,26 @@ class LndConnection:
             synced_to_chain=answer.synced_to_chain,
         )
 
-    def _connect(self, role: Role | None) -> grpc.aio.Channel:
-        address, certificate, macaroon = self._credentials(role)
-        return grpc.aio.secure_channel(
-            address,
-            grpc.ssl_channel_credentials(certificate),
-            options=_OPTIONS,
-            interceptors=macaroon_interceptors(macaroon) if macaroon is not None else None,
+    def _where(self) -> tuple[str, bytes | None]:
+        """The address and the certificate in PEM; None: one that everybody trusts."""
+        if path := self.config.lndconnect_path:
+            whole = read_lndconnect(self._read(path).decode())
+            return whole.address, whole.certificate_pem
+        assert self.config.tls_cert_path is not None  # the config's validator saw to it
+        return self.config.address, self._read(self.config.tls_cert_path)
+
+    def _macaroon(self, role: Role) -> bytes:
+        if path := self.config.lndconnect_path:
+            return read_lndconnect(self._read(path).decode()).macaroon
+        if path := self.config.macaroon_path(role):
+            return self._read(path)
+        raise CredentialError(
+            f"{self.name}: no {role} macaroon is configured: set macaroon_dir, or macaroons.{role}"
         )
 
-    def _credentials(self, role: Role | None) -> tuple[str, bytes | None, bytes | None]:
+    def _read(self, path: Path) -> bytes:
         try:
-            if path := self.config.lndconnect_path:
-                whole = read_lndconnect(path.read_text())
-                return whole.address, whole.certificate_pem, whole.macaroon if role else None
-            assert self.config.tls_cert_path is not None  # the config's validator saw to it
-            certificate = self.config.tls_cert_path.read_bytes()
-            if role is None:
-                return self.config.address, certificate, None
-            if not (path := self.config.macaroon_path(role)):
-                raise CredentialError(
-                    f"{self.name}: no {role} macaroon is configured: set macaroon_dir, or "
-                    f"macaroons.{role}"
-                )
-            return self.config.address, certificate, path.read_bytes()
+            return path.read_bytes()
         except OSError as error:
             raise CredentialError(
                 f"{self.name}: cannot read {error.filename}: {error.strerror}"

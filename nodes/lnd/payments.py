@@ -58,7 +58,8 @@ class LndPayments:
 
     def __init__(self, connection: LndConnection) -> None:
         self._node = connection.name
-        self._router = router_pb2_grpc.RouterStub(connection.channel(Role.PAY))
+        self._credential = connection.credential(Role.PAY)
+        self._router = router_pb2_grpc.RouterStub(connection.channel())
 
     @asynccontextmanager
     async def track(self, payment_hash: PaymentHash) -> AsyncIterator[AsyncIterator[NodePayment]]:
@@ -69,6 +70,7 @@ class LndPayments:
         """
         call = self._router.TrackPaymentV2(
             router_pb2.TrackPaymentRequest(payment_hash=payment_hash.raw()),
+            metadata=self._credential,
             timeout=STREAM_TIMEOUT_SECONDS,
         )
         try:
@@ -87,7 +89,9 @@ class LndPayments:
         stream and not the payment.
         """
         call = self._router.SendPaymentV2(
-            _send_request(request, order, preimage), timeout=STREAM_TIMEOUT_SECONDS
+            _send_request(request, order, preimage),
+            metadata=self._credential,
+            timeout=STREAM_TIMEOUT_SECONDS,
         )
         try:
             yield self._updates(call)
