@@ -20,6 +20,7 @@ from pydantic_settings import (
 )
 
 from fulgurite.errors import InvalidRequestError
+from fulgurite.model import mistakes
 from fulgurite.sealing import SealingKey, UnsealingKey
 from nodes.config import LndConfig
 
@@ -54,6 +55,9 @@ class Settings(BaseSettings):
     metrics_address: str = Field(default="127.0.0.1:9464", description="Prometheus, /metrics")
     health_address: str = Field(default="127.0.0.1:9465", description="/livez and /readyz")
     log_level: Literal["debug", "info", "warning", "error"] = "info"
+    runs_workflows: bool = Field(
+        default=True, description="false: only pays for its nodes, on their task queues"
+    )
     graceful_shutdown_seconds: int = Field(default=15, ge=0, le=600)
     max_concurrent_payments: int = Field(
         default=200, ge=1, description="local activities under way in one worker"
@@ -103,11 +107,7 @@ def load() -> Settings:
     try:
         return Settings()
     except ValidationError as error:
-        mistakes = "; ".join(
-            f"{'.'.join(map(str, mistake['loc']))}: {mistake['msg']}"
-            for mistake in error.errors(include_input=False, include_url=False)
-        )
-        raise InvalidRequestError(f"the configuration is wrong: {mistakes}") from None
+        raise InvalidRequestError(f"the configuration is wrong: {mistakes(error)}") from None
     except (OSError, ValueError) as error:
         raise InvalidRequestError(f"{CONFIG_VARIABLE}: {error}") from None
 

@@ -48,7 +48,7 @@ def workers(client: Client, settings: Settings, nodes: Nodes) -> Sequence[Worker
         )
         for node in nodes.paying()
     ]
-    return [of_workflows, *of_nodes]
+    return [of_workflows, *of_nodes] if settings.runs_workflows else of_nodes
 
 
 async def run(settings: Settings) -> None:

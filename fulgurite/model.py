@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 
 class Model(BaseModel):
@@ -14,3 +14,12 @@ class Model(BaseModel):
         # A validation error must not repeat its input: the input may be a secret.
         hide_input_in_errors=True,
     )
+
+
+def mistakes(error: ValidationError) -> str:
+    """What is wrong, field by field, without the input: it may hold what must not be repeated."""
+    told = (
+        (".".join(map(str, mistake["loc"])), mistake["msg"].removeprefix("Value error, "))
+        for mistake in error.errors(include_input=False, include_url=False, include_context=False)
+    )
+    return "; ".join(f"{place}: {what}" if place else what for place, what in told)

@@ -9,24 +9,36 @@ import pytest
 from temporalio.client import Client
 
 import worker
-from devnet.house import House, house
+from devnet.house import House, furnished, house, network
+from devnet.temporal_postgres import TemporalOnPostgres
 from nodes.registry import Nodes
 from starter.client import FulguriteClient
 from starter.connect import connect
+from workflows.search_attributes import REGISTRY
 
-BOTH_NETWORKS = [
+HOUSES = [
     pytest.param("simulated", id="simulated"),
     pytest.param("regtest", id="regtest", marks=pytest.mark.regtest),
+    # The simulated network once more, with Temporal as production has it.
+    pytest.param("postgres", id="postgres", marks=pytest.mark.regtest),
 ]
 
 
-@pytest.fixture(scope="session", params=BOTH_NETWORKS)
+@pytest.fixture(scope="session", params=HOUSES)
 async def home(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[House]:
-    """Temporal and a network of each kind; no worker."""
-    async with house(request.param, tmp_path_factory.mktemp(request.param)) as built:
-        yield built
+    """Temporal and a network, of each kind; no worker."""
+    state_dir = tmp_path_factory.mktemp(request.param)
+    if request.param != "postgres":
+        async with house(request.param, state_dir) as built:
+            yield built
+        return
+    async with (
+        TemporalOnPostgres(state_dir / "temporal", search_attributes=REGISTRY) as server,
+        network("simulated", state_dir / "network") as simulated,
+    ):
+        yield furnished(state_dir, simulated, server)
 
 
 @pytest.fixture(scope="session")

@@ -20,11 +20,12 @@ from fulgurite.calls import (
     Follow,
 )
 from fulgurite.errors import FulguriteError, InvalidRequestError, InvoiceExpiredError
+from fulgurite.model import mistakes
 from fulgurite.payments import PAYMENT, PaymentEvent, PaymentState, pause_before_attempt
 from fulgurite.progress import Progress
 from fulgurite.receipts import PaymentUpdate, PaymentView, Receipt
 from fulgurite.requests import Approval, Cancellation, Order, PaymentRequest, Rejection, understand
-from workflows import search_attributes
+from workflows import metrics, search_attributes
 from workflows.calling import ACTIVITY_ERRORS, call_local, refusal, start_on
 
 # The fast path listens for this long. A workflow task that takes five seconds earns a warning,
@@ -66,7 +67,7 @@ class PaymentWorkflow:
             if carried is not None and not info.continued_run_id:
                 raise InvalidRequestError("give one argument, the request")
         except ValidationError as error:
-            self._refusal = _refused(InvalidRequestError(_readable(error)))
+            self._refusal = _refused(InvalidRequestError(mistakes(error)))
         except FulguriteError as error:
             self._refusal = _refused(error)
 
@@ -104,7 +105,7 @@ class PaymentWorkflow:
         if self._refusal:
             raise self._refusal
         receipt = self._progress.receipt(self._request, self._order, workflow.now())
-        self._count(receipt)
+        metrics.count(receipt)
         return receipt
 
     # The states, in the order in which a payment meets them.
@@ -341,18 +342,6 @@ class PaymentWorkflow:
                 "invoice from being paid by two workflows"
             )
 
-    def _count(self, receipt: Receipt) -> None:
-        meter = workflow.metric_meter().with_additional_attributes(
-            {"node": receipt.node, "status": receipt.status, "reason": receipt.failure_reason}
-        )
-        meter.create_counter("fulgurite_payments_total", "payments that ended").add(1)
-        meter.create_counter("fulgurite_payment_fees_msat_total", "routing fees paid", "msat").add(
-            receipt.fee_msat
-        )
-        meter.create_histogram_timedelta(
-            "fulgurite_payment_duration_seconds", "from request to receipt", "s"
-        ).record(receipt.completed_at - receipt.requested_at)
-
     def _summary(self, verb: str) -> str:
         return f"{verb} {self._order.amount} from {self._request.node}"
 
@@ -418,11 +407,3 @@ class PaymentWorkflow:
 
 def _refused(error: FulguriteError) -> ApplicationError:
     return ApplicationError(str(error), type=type(error).__name__, non_retryable=True)
-
-
-def _readable(error: ValidationError) -> str:
-    """The mistakes, without the input: it may hold what must not be repeated."""
-    return "; ".join(
-        f"{'.'.join(map(str, mistake['loc'])) or 'request'}: {mistake['msg']}"
-        for mistake in error.errors(include_input=False, include_url=False, include_context=False)
-    )

@@ -123,11 +123,11 @@ class Ledger:
 
     def balance_msat(self, node: str, channel_id: int) -> int:
         """A channel side by the journal; HTLCs that have not settled are not moved yet."""
-        return self._balances[Account(node, channel_id=channel_id)]
+        return self._balances.get(Account(node, channel_id=channel_id), 0)
 
     def sent_msat(self, node: str, payment_hash: bytes) -> int:
         """What `node` paid under a hash, fees included; below zero when it earned."""
-        return self._balances[Account(node, payment_hash=payment_hash)]
+        return self._balances.get(Account(node, payment_hash=payment_hash), 0)
 
     def received_msat(self, node: str, payment_hash: bytes) -> int:
         """What a hash brought `node`: an amount to a payee, a fee to a forwarder."""

@@ -13,6 +13,7 @@ from pydantic import ValidationError
 import settings as configuration
 from fulgurite.errors import FulguriteError, InvalidRequestError
 from fulgurite.identity import NodePubkey
+from fulgurite.model import mistakes
 from fulgurite.money import MSAT_PER_SAT
 from fulgurite.requests import Keysend, Order, PaymentRequest, understand
 from settings import Settings
@@ -28,7 +29,6 @@ from starter.cli.running import (
     connected,
     err,
     interruptible,
-    mistakes,
     out,
     print_json,
 )
@@ -255,7 +255,7 @@ def _request(fields: dict[str, Any]) -> PaymentRequest:
     try:
         return PaymentRequest.model_validate(fields)
     except ValidationError as error:
-        raise mistakes(error) from None
+        raise InvalidRequestError(mistakes(error)) from None
 
 
 def _only_node(settings: Settings) -> str:

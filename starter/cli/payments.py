@@ -13,6 +13,7 @@ from pydantic import ValidationError
 
 import settings as configuration
 from fulgurite.errors import InvalidRequestError
+from fulgurite.model import mistakes
 from fulgurite.payments import PaymentState
 from fulgurite.receipts import PaymentView
 from fulgurite.requests import Approval, Cancellation, Rejection
@@ -28,7 +29,6 @@ from starter.cli.running import (
     confirm,
     connected,
     err,
-    mistakes,
     out,
     print_json,
     wide,
@@ -108,7 +108,7 @@ async def approve(
     try:
         approval = Approval(approver=who or getpass.getuser(), note=note)
     except ValidationError as error:
-        raise mistakes(error) from None
+        raise InvalidRequestError(mistakes(error)) from None
     payment = (await connected()).payment(payment_hash)
     if not force:
         view = await payment.view()
@@ -129,7 +129,7 @@ async def reject(
     try:
         rejection = Rejection(approver=who or getpass.getuser(), reason=reason)
     except ValidationError as error:
-        raise mistakes(error) from None
+        raise InvalidRequestError(mistakes(error)) from None
     payment = (await connected()).payment(payment_hash)
     return await _ordered(payment.reject(rejection), "Rejected: nothing is sent.", as_json=as_json)
 
@@ -145,7 +145,7 @@ async def cancel(
     try:
         cancellation = Cancellation(reason=reason)
     except ValidationError as error:
-        raise mistakes(error) from None
+        raise InvalidRequestError(mistakes(error)) from None
     payment = (await connected()).payment(payment_hash)
     said = "No new attempts. What is in flight, LND ends."
     return await _ordered(payment.cancel(cancellation), said, as_json=as_json)

@@ -11,7 +11,6 @@ from functools import wraps
 from typing import Annotated, Any, ParamSpec
 
 import typer
-from pydantic import ValidationError
 from rich.console import Console
 from rich.text import Text
 from temporalio.runtime import Runtime, TelemetryConfig
@@ -106,15 +105,6 @@ def interruptible() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGINT, before)
-
-
-def mistakes(error: ValidationError) -> InvalidRequestError:
-    """The mistakes by field, without the input: it may hold what must not be repeated."""
-    told = "; ".join(
-        f"{'.'.join(map(str, mistake['loc']))}: {mistake['msg']}".removeprefix(": ")
-        for mistake in error.errors(include_input=False, include_url=False, include_context=False)
-    )
-    return InvalidRequestError(told.replace("Value error, ", ""))
 
 
 def _tell(error: FulguriteError, code: ExitCode, *, as_json: bool) -> ExitCode:

@@ -20,7 +20,7 @@ RULES = [rule for group in yaml.safe_load(ALERTS.read_text())["groups"] for rule
 
 
 def test_our_own_metrics_are_those_that_the_payment_counts() -> None:
-    source = (ROOT / "workflows" / "payment.py").read_text()
+    source = (ROOT / "workflows" / "metrics.py").read_text()
     created = set(re.findall(r'"(fulgurite_[a-z_]+)"', source))
     assert metrics_in_use("fulgurite") == created
 
