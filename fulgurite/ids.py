@@ -21,6 +21,14 @@ def hash_of_payment_id(workflow_id: str) -> PaymentHash:
     return PaymentHash(workflow_id.removeprefix(_PAYMENT))
 
 
+def is_payment_id(workflow_id: str) -> bool:
+    try:
+        hash_of_payment_id(workflow_id)
+    except ValueError:
+        return False
+    return True
+
+
 def node_queue(node: str) -> str:
     """The queue of the workers that hold this node's pay credential."""
     return f"{TASK_QUEUE}/{node}"

@@ -112,7 +112,9 @@ class FulguriteClient:
         with temporal_errors():
             found = self._client.list_workflows(_query(state, node), limit=limit)
             async for execution in found:
-                yield _summary(execution)
+                # Refused for its id, it is a payment's workflow and no payment.
+                if ids.is_payment_id(execution.id):
+                    yield _summary(execution)
 
 
 def keysend(destination: NodePubkey, *, sealing_key: SealingKey) -> Keysend:

@@ -192,7 +192,7 @@ async def test_payments_are_found_by_state_and_by_node(
     assert found.workflow_status == "COMPLETED"
     assert found.closed_at is not None
     assert found.closed_at >= found.started_at
-    assert [each async for each in client.list(node="dave")] == []
+    assert [each async for each in client.list(node="nobody")] == []
     assert len([each async for each in client.list(limit=1)]) == 1
 
 
