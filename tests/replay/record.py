@@ -15,6 +15,7 @@ import tempfile
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 from temporalio.client import Client, WorkflowHistory
 
@@ -31,21 +32,18 @@ from workflows import search_attributes
 HISTORIES = Path(__file__).parent / "histories"
 
 # Enough for a payment to reach IN_FLIGHT, so that a shape can be made to carry on.
-_SHORT_RUN_EVENTS = "8"
-
-
-class ImpatientServer(TemporalServer):
-    """Suggests continue-as-new after a few events, where a real one waits for thousands."""
-
-    def _command(self, program: Path) -> list[str | Path]:
-        limit = f"limit.historyCount.suggestContinueAsNew={_SHORT_RUN_EVENTS}"
-        return [*super()._command(program), "--dynamic-config-value", limit]
+_SHORT_RUN_EVENTS = 8
 
 
 @asynccontextmanager
 async def _house(folder: Path, *, impatient: bool) -> AsyncIterator[tuple[House, SimulatedNetwork]]:
-    kind = ImpatientServer if impatient else TemporalServer
-    temporal = kind(folder / "temporal", search_attributes=search_attributes.REGISTRY)
+    # Impatient: suggests continue-as-new after a few events, where a real one waits for thousands.
+    limits = {"limit.historyCount.suggestContinueAsNew": _SHORT_RUN_EVENTS} if impatient else {}
+    temporal = TemporalServer(
+        folder / "temporal",
+        search_attributes=search_attributes.REGISTRY,
+        dynamic_config=limits,
+    )
     async with temporal, SimulatedNetwork(folder / "network") as network:
         yield furnished(folder, network, temporal), network
 
@@ -81,7 +79,18 @@ async def record(shapes: Sequence[Shape], folder: Path) -> None:
 
 
 def _write(path: Path, history: WorkflowHistory) -> None:
-    path.write_text(json.dumps(history.to_json_dict(), indent=1) + "\n")
+    path.write_text(json.dumps(_without_the_machine(history.to_json_dict()), indent=1) + "\n")
+
+
+def _without_the_machine(part: Any) -> Any:
+    """Drops what tells of the machine that recorded, and nothing of what happened."""
+    if isinstance(part, dict):
+        return {
+            key: _without_the_machine(value)
+            for key, value in part.items()
+            if key not in {"identity", "stackTrace"}
+        }
+    return [_without_the_machine(each) for each in part] if isinstance(part, list) else part
 
 
 def main() -> None:
