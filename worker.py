@@ -64,6 +64,7 @@ async def run(settings: Settings) -> None:
 
     async with AsyncExitStack() as stack:
         stack.push_async_callback(nodes.close)
+        await nodes.refuse_strangers()
         await stack.enter_async_context(telemetry.health_endpoint(settings.health_address, ready))
         for worker in workers(client, settings, nodes):
             await stack.enter_async_context(worker)

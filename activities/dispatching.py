@@ -35,9 +35,8 @@ _PAUSE_SECONDS: Final = 0.2
 # send that is still on its way to LND has arrived by then.
 GRACE_SECONDS: Final = 3.0
 
-# A request younger than this cannot have been dispatched by a worker that died: its
-# workflow task would have to time out first, after ten seconds.
-_YOUNG: Final = timedelta(seconds=5)
+# By how much LND's clock and Temporal's may differ.
+_SKEW: Final = timedelta(seconds=5)
 
 
 class PayingNode(Protocol):
@@ -60,11 +59,6 @@ class Ending:
     payment: NodePayment | None = None
     sent: bool = False
     because: str = ""
-
-
-def is_young(ask: Dispatch) -> bool:
-    """Whether no other worker can have dispatched this request before."""
-    return not ask.uncertain and datetime.now(UTC) - ask.requested_at < _YOUNG
 
 
 class Dispatching:
@@ -133,6 +127,10 @@ class Dispatching:
         try:
             if self._refused:
                 raise self._refused
+            if self._left() <= 0:
+                # This process was stopped, or LND answered late: another worker may have
+                # taken over and told a FAILED, which this send would make untrue.
+                raise NodeUnavailableError(f"{self._ask.request.node}: too late to send safely")
             return await self._send()
         except InvalidRequestError:
             if found := await self._unknown_for_sure():
@@ -153,14 +151,19 @@ class Dispatching:
         ):
             return Ending(
                 DispatchOutcome.NEEDS_APPROVAL,
-                because=f"{self._ask.request.node} asks a person above {self._approval_above}",
+                because=f"a person is asked above {self._approval_above}",
             )
         return None
 
     async def _send(self) -> NodePayment | None:
         """Sends, and waits for the verdict while time is left. None: no word yet."""
+        # LND's own attempts must not outlive the deadline either.
+        seconds = int((self._ask.send_until - datetime.now(UTC)).total_seconds())
+        request = self._ask.request.model_copy(
+            update={"timeout_seconds": max(1, min(self._ask.request.timeout_seconds, seconds))}
+        )
         try:
-            async with self._node.send(self._ask.request, self._order, self._preimage) as updates:
+            async with self._node.send(request, self._order, self._preimage) as updates:
                 found = await self._last_word(updates)
         except NodeError:
             self._lost_answer = True
@@ -200,7 +203,7 @@ class Dispatching:
 
     async def _unknown_for_sure(self) -> NodePayment | None:
         """Asks until LND has not known the hash for long enough; else what LND has of it."""
-        if is_young(self._ask) and not self._lost_answer:
+        if self._ask.first_task and not self._lost_answer:
             return None
         until = asyncio.get_running_loop().time() + GRACE_SECONDS
         while asyncio.get_running_loop().time() < until:
@@ -219,22 +222,27 @@ class Dispatching:
     def _is_old_failure(self, found: NodePayment) -> bool:
         """Whether this FAILED is one that the attempt follows, and not its own.
 
-        LND gives each send of a hash a number. Before the first failure that we saw, a
-        FAILED from before the request was somebody else's.
+        Before the first failure that we saw, a FAILED from before the request was somebody
+        else's; and while nobody can have dispatched this payment, any is.
         """
         if found.status is not PaymentStatus.FAILED or self._sent:
             return False
         if self._ask.last_failed_index is not None:
-            return found.payment_index <= self._ask.last_failed_index
-        return found.created_at is not None and found.created_at < self._ask.requested_at
+            return self._ask.is_last_failure(found.payment_index, found.created_at)
+        if self._ask.first_task and not self._lost_answer:
+            return True
+        return found.created_at is not None and not self._since_the_request(found.created_at)
 
     def _ours(self, found: NodePayment) -> bool:
         """Whether this run had LND pay it, as far as can be told after a crash."""
         if self._sent:
             return True
-        if self._accepted and not self._lost_answer:
+        if (self._accepted or self._ask.first_task) and not self._lost_answer:
             return False
-        return found.created_at is not None and found.created_at >= self._ask.requested_at
+        return found.created_at is not None and self._since_the_request(found.created_at)
+
+    def _since_the_request(self, at: datetime) -> bool:
+        return at >= self._ask.requested_at - _SKEW
 
     def _left(self) -> float:
         return self._ends - asyncio.get_running_loop().time()

@@ -8,7 +8,7 @@ from typing import Final
 
 from temporalio import activity
 
-from activities.dispatching import Dispatching, is_young
+from activities.dispatching import Dispatching
 from activities.errors import application_error
 from activities.heartbeats import heartbeating, until_shutdown
 from fulgurite.calls import (
@@ -74,7 +74,7 @@ class PaymentActivities:
         try:
             connection = self._nodes.connection(ask.request.node)
         except UnknownNodeError as error:
-            if is_young(ask):
+            if ask.first_task:
                 raise
             # Another worker may know the node, and may have dispatched before it died.
             return Dispatched(outcome=DispatchOutcome.NOT_HERE, because=str(error))
@@ -90,18 +90,20 @@ class PaymentActivities:
             _check_network(order, connection)
             preimage = self._open(ask, order)
         except InvalidRequestError as error:
-            if is_young(ask):
-                raise
-            # A worker that died may have had another key or configuration, and have sent.
+            # Another run, or a worker with another key or configuration, may have sent it.
             refused = error
         threshold_sat = connection.config.approval_above_sat
+        of_node = None if threshold_sat is None else Msat.from_sat(threshold_sat)
+        thresholds = [
+            each for each in (of_node, ask.request.approval_above_msat) if each is not None
+        ]
         ending = await Dispatching(
             self._nodes.payments(connection.name),
             ask,
             order,
             preimage=preimage,
             refused=refused,
-            approval_above=None if threshold_sat is None else Msat.from_sat(threshold_sat),
+            approval_above=min(thresholds, default=None),
         ).run()
         update = None
         if ending.outcome is DispatchOutcome.FOLLOWED:
@@ -186,5 +188,5 @@ def _is_stale(payment: NodePayment, ask: Follow) -> bool:
     return (
         payment.status is PaymentStatus.FAILED
         and ask.last_failed_index is not None
-        and payment.payment_index <= ask.last_failed_index
+        and ask.is_last_failure(payment.payment_index, payment.created_at)
     )

@@ -41,9 +41,21 @@ class Dispatch(Model):
     last_failed_index: int | None = Field(
         default=None, description="the FAILED that this attempt follows: not news any more"
     )
+    last_failed_at: datetime | None = None
     uncertain: bool = Field(
         default=False, description="an earlier dispatch may have reached LND: never conclude fast"
     )
+    first_task: bool = Field(
+        default=False, description="no worker can have dispatched this payment before"
+    )
+
+    def is_last_failure(self, index: int, created_at: datetime | None) -> bool:
+        """Whether that FAILED is the one that this attempt follows.
+
+        By number and time, and never by order: an LND on native SQLite gives the number of a
+        failed send to the next send of the hash.
+        """
+        return (index, created_at) == (self.last_failed_index, self.last_failed_at)
 
 
 class DispatchOutcome(StrEnum):
@@ -72,6 +84,11 @@ class Follow(Model):
     payment_hash: PaymentHash
     until: datetime
     last_failed_index: int | None = None
+    last_failed_at: datetime | None = None
+
+    def is_last_failure(self, index: int, created_at: datetime | None) -> bool:
+        """As in `Dispatch`."""
+        return (index, created_at) == (self.last_failed_index, self.last_failed_at)
 
 
 DISPATCH_PAYMENT = Call("payment.dispatch", Dispatch, Dispatched)

@@ -48,17 +48,14 @@ _S, _E = PaymentState, PaymentEvent
 PAYMENT = Lifecycle(
     start=_S.REQUESTED,
     edges=[
-        Edge(_S.REQUESTED, _E.NEEDS_APPROVAL, _S.AWAITING_APPROVAL, "the caller's own threshold"),
         Edge(_S.REQUESTED, _E.DISPATCHED, _S.DISPATCHING, "the happy path"),
-        Edge(_S.REQUESTED, _E.CANCELED, _S.CANCELED, "called off before the first dispatch"),
-        Edge(_S.REQUESTED, _E.REFUSED, _S.REFUSED, "malformed, contradictory, or misaddressed"),
         Edge(_S.AWAITING_APPROVAL, _E.APPROVED, _S.DISPATCHING, "a person said yes"),
         Edge(_S.AWAITING_APPROVAL, _E.REJECTED, _S.REJECTED, "a person said no"),
         Edge(_S.AWAITING_APPROVAL, _E.LAPSED, _S.EXPIRED, "nobody answered in time"),
         Edge(_S.AWAITING_APPROVAL, _E.CANCELED, _S.CANCELED, "the caller withdrew the request"),
-        # The node's threshold is the worker's to know, so it is found while dispatching.
-        # The worker has tracked the hash by then: LND does not have it.
-        Edge(_S.DISPATCHING, _E.NEEDS_APPROVAL, _S.AWAITING_APPROVAL, "the node's threshold"),
+        Edge(_S.AWAITING_APPROVAL, _E.GIVEN_UP, _S.FAILED, "no yes for another attempt"),
+        # A person is asked only when LND has been: what it has already is no longer to decide.
+        Edge(_S.DISPATCHING, _E.NEEDS_APPROVAL, _S.AWAITING_APPROVAL, "tracked: unknown; too big"),
         Edge(_S.DISPATCHING, _E.REFUSED, _S.REFUSED, "tracked: unknown; then found wrong"),
         Edge(_S.DISPATCHING, _E.LAPSED, _S.EXPIRED, "tracked: unknown; and too late to send"),
         Edge(_S.DISPATCHING, _E.CANCELED, _S.CANCELED, "tracked: unknown; and called off"),

@@ -36,6 +36,7 @@ class Progress(BaseModel):
     initiated: bool = False
     failures: int = 0
     last_failed_index: int | None = None
+    last_failed_at: datetime | None = None
     approved: bool = False
     uncertain: bool = False
     cancel_requested: bool = False
@@ -70,6 +71,7 @@ class Progress(BaseModel):
             return (PaymentEvent.ACCEPTED, "LND has it") if arriving else None
         self.failures += 1
         self.last_failed_index = update.payment_index
+        self.last_failed_at = update.created_at
         reason = update.failure_reason
         if not worth_another_attempt(reason):
             return PaymentEvent.FAILED, reason

@@ -24,7 +24,9 @@ class LndConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    network: ChainNetwork = Field(description="what the node must be on; checked at the start")
+    network: ChainNetwork = Field(
+        description="what the node must be on; a worker that finds another does not start"
+    )
     address: str = Field(default=DEFAULT_LND_ADDRESS, pattern=r"^[^/\s]+:\d{1,5}$")
     tls_cert_path: Path | None = None
     macaroon_dir: Path | None = None

@@ -5,7 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator, Mapping
 
-from fulgurite.errors import FulguriteError, UnknownNodeError
+from fulgurite.errors import (
+    FulguriteError,
+    UnknownNodeError,
+    UnsupportedVersionError,
+    WrongNetworkError,
+)
 from nodes.config import LndConfig
 from nodes.lnd.connection import LndConnection
 from nodes.lnd.payments import LndPayments
@@ -54,6 +59,13 @@ class Nodes:
 
         words = await asyncio.gather(*map(word, self._connections.values()))
         return dict(zip(self._connections, words, strict=True))
+
+    async def refuse_strangers(self) -> None:
+        """Raises when a node that answers is of another network or too old to pay once."""
+        checks = (connection.check() for connection in self._connections.values())
+        for outcome in await asyncio.gather(*checks, return_exceptions=True):
+            if isinstance(outcome, WrongNetworkError | UnsupportedVersionError):
+                raise outcome
 
     async def close(self) -> None:
         for connection in self._connections.values():

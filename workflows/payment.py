@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from pydantic import ValidationError
@@ -34,6 +34,10 @@ FAST_PATH_SECONDS = 4.0
 # How long one activity dispatches or follows before the workflow takes stock.
 _DISPATCH_AT_MOST = timedelta(minutes=5)
 _FOLLOW = timedelta(hours=6)
+# Before every clock's present, however wrong that clock is.
+_NEVER = datetime.fromtimestamp(0, tz=UTC)
+# Started, task scheduled, task started.
+_FIRST_TASK_EVENTS = 3
 _PAUSE_AFTER_DEFECT = timedelta(seconds=30)
 
 
@@ -52,7 +56,7 @@ class PaymentWorkflow:
         info = workflow.info()
         self._progress = (
             Progress.model_validate(carried)
-            if info.continued_run_id
+            if carried is not None and info.continued_run_id
             # Not `start_time`: that is the first workflow task's, which a crash makes later.
             else Progress(requested_at=info.workflow_start_time)
         )
@@ -66,10 +70,14 @@ class PaymentWorkflow:
             self._check_id()
             if carried is not None and not info.continued_run_id:
                 raise InvalidRequestError("give one argument, the request")
-        except ValidationError as error:
-            self._refusal = _refused(InvalidRequestError(mistakes(error)))
-        except FulguriteError as error:
-            self._refusal = _refused(error)
+        except (ValidationError, FulguriteError) as error:
+            if self._progress.state is not PaymentState.REQUESTED:
+                raise  # money may be in flight: wait for a worker that understands it
+            self._refusal = _refused(
+                InvalidRequestError(mistakes(error))
+                if isinstance(error, ValidationError)
+                else error
+            )
 
     @workflow.run
     async def run(self, request: Any = None, carried: Any = None) -> Receipt:  # noqa: ARG002 - read in __init__
@@ -117,13 +125,8 @@ class PaymentWorkflow:
             workflow.upsert_search_attributes(
                 [pair.key.value_set(pair.value) for pair in attributes.search_attributes]
             )
-        threshold = self._request.approval_above_msat
-        if self._progress.cancel_requested:
-            self._fire(PaymentEvent.CANCELED)
-        elif threshold is not None and self._order.amount > threshold:
-            self._fire(PaymentEvent.NEEDS_APPROVAL, f"the caller asks a person above {threshold}")
-        else:
-            self._fire(PaymentEvent.DISPATCHED)
+        # Thresholds and cancels too: an earlier run, or a person, may have had LND pay this.
+        self._fire(PaymentEvent.DISPATCHED)
 
     async def _ask_a_person(self) -> None:
         patience = timedelta(seconds=self._request.approval_expires_seconds)
@@ -134,16 +137,20 @@ class PaymentWorkflow:
                 timeout_summary="a person's approval",
             )
         except TimeoutError:
-            self._fire(PaymentEvent.LAPSED, "nobody answered in time")
+            self._fire(self._or_given_up(PaymentEvent.LAPSED), "nobody answered in time")
             return
         match self._decision:
             case Approval(approver=who, note=note):
                 self._progress.approved = True
                 self._fire(PaymentEvent.APPROVED, f"approved by {who} {note}")
             case Rejection(approver=who, reason=why):
-                self._fire(PaymentEvent.REJECTED, f"by {who} {why}")
+                self._fire(self._or_given_up(PaymentEvent.REJECTED), f"by {who} {why}")
             case None:
-                self._fire(PaymentEvent.CANCELED)
+                self._fire(self._or_given_up(PaymentEvent.CANCELED))
+
+    def _or_given_up(self, event: PaymentEvent) -> PaymentEvent:
+        """After a send that failed, "nothing was sent" is no longer true: the verdict stands."""
+        return PaymentEvent.GIVEN_UP if self._progress.failures else event
 
     async def _dispatch(self) -> None:
         try:
@@ -229,6 +236,7 @@ class PaymentWorkflow:
                 payment_hash=self._order.payment_hash,
                 until=until,
                 last_failed_index=progress.last_failed_index,
+                last_failed_at=progress.last_failed_at,
             ),
             at_most=_FOLLOW + timedelta(hours=1),
             summary=self._summary("follow"),
@@ -321,11 +329,16 @@ class PaymentWorkflow:
             request=self._request,
             requested_at=progress.requested_at,
             # A canceled payment may be asked about, and no longer be sent.
-            send_until=workflow.now() if progress.cancel_requested else self._last_moment,
+            send_until=_NEVER if progress.cancel_requested else self._last_moment,
             follow_seconds=FAST_PATH_SECONDS,
             approved=progress.approved,
             last_failed_index=progress.last_failed_index,
+            last_failed_at=progress.last_failed_at,
             uncertain=progress.uncertain,
+            # A task that timed out, or any message before this one, makes the history longer.
+            first_task=not progress.uncertain
+            and not progress.failures
+            and workflow.info().get_current_history_length() <= _FIRST_TASK_EVENTS,
         )
 
     async def _carry_on_in_a_new_run(self) -> None:

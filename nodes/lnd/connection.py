@@ -133,14 +133,14 @@ class LndConnection:
     def _where(self) -> tuple[str, bytes | None]:
         """The address and the certificate in PEM; None: one that everybody trusts."""
         if path := self.config.lndconnect_path:
-            whole = read_lndconnect(self._read(path).decode())
+            whole = read_lndconnect(self._read(path).decode(errors="replace"))
             return whole.address, whole.certificate_pem
         assert self.config.tls_cert_path is not None  # the config's validator saw to it
         return self.config.address, self._read(self.config.tls_cert_path)
 
     def _macaroon(self, role: Role) -> bytes:
         if path := self.config.lndconnect_path:
-            return read_lndconnect(self._read(path).decode()).macaroon
+            return read_lndconnect(self._read(path).decode(errors="replace")).macaroon
         if path := self.config.macaroon_path(role):
             return self._read(path)
         raise CredentialError(

@@ -7,7 +7,7 @@ its way, and an index lags behind, for less than that.
 from __future__ import annotations
 
 import asyncio
-from datetime import UTC, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from unittest import mock
 
@@ -59,6 +59,7 @@ class Dispatched:
         self.may_still_pay = False
         self.took_seconds = 0.0
         self.known_failure: int | None = None
+        self.failed_at: datetime | None = None
 
     async def run(
         self,
@@ -83,6 +84,8 @@ class Dispatched:
             follow_seconds=FOLLOW_SECONDS,
             uncertain=uncertain,
             last_failed_index=self.known_failure,
+            last_failed_at=self.failed_at,
+            first_task=not uncertain and not after_a_failure and age_seconds == 0,
         )
         try:
             self.ending = await Dispatching(
@@ -100,6 +103,7 @@ class Dispatched:
         async with self.node.send(REQUEST, ORDER, None) as updates:
             failed = [update async for update in updates][-1]
         self.node.script = scripted
+        self.failed_at = failed.created_at
         return failed.payment_index
 
     # What must be so.

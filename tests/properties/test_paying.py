@@ -86,6 +86,8 @@ class Known:
     requested_at: datetime
     uncertain: bool = False
     last_failed_index: int | None = None
+    last_failed_at: datetime | None = None
+    dispatched: bool = False
     settled: bool = False
     decided: bool = False
 
@@ -175,8 +177,11 @@ class Paying(RuleBasedStateMachine):
             send_until=now - timedelta(seconds=1) if too_late else now + timedelta(hours=1),
             follow_seconds=FOLLOW_SECONDS,
             last_failed_index=payment.last_failed_index,
+            last_failed_at=payment.last_failed_at,
             uncertain=payment.uncertain,
+            first_task=not payment.dispatched,
         )
+        payment.dispatched = True
         environment = ActivityEnvironment()
         try:
             given: Dispatched = self._run(environment.run(self._activities.dispatch, ask))
@@ -203,6 +208,7 @@ class Paying(RuleBasedStateMachine):
             payment_hash=PaymentHash(payment.invoice.payment_hash.hex()),
             until=datetime.now(UTC) + timedelta(seconds=FOLLOW_SECONDS),
             last_failed_index=payment.last_failed_index,
+            last_failed_at=payment.last_failed_at,
         )
         with suppress(ApplicationError):
             given = self._run(ActivityEnvironment().run(self._activities.follow, ask))
@@ -222,6 +228,7 @@ class Paying(RuleBasedStateMachine):
                 assert sends
                 assert all(send.ended_at is not None and not send.settled for send in sends)
                 payment.last_failed_index = update.payment_index
+                payment.last_failed_at = update.created_at
 
     def _nothing_moved(self, payment: Known) -> bool:
         sends = self._network.ledger.sends(payment.invoice.payment_hash)

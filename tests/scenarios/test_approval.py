@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import pytest
+from temporalio.client import Client
 
 from devnet.house import House
+from devnet.node import ACCEPTED
+from fulgurite import ids
 from fulgurite.errors import InvalidRequestError
 from fulgurite.payments import PaymentState
 from fulgurite.requests import Approval, Cancellation, Rejection
@@ -66,6 +69,30 @@ async def test_without_a_yes_nothing_moves(
     await assert_nothing_moved(home, invoice)
 
 
+@pytest.mark.usefixtures("working")
+async def test_what_lnd_has_already_is_followed_and_not_asked_about_again(
+    home: House, client: FulguriteClient, temporal: Client
+) -> None:
+    carol = home.network.nodes["carol"]
+    invoice = await carol.hold_invoice(AMOUNT_MSAT)
+    request = to_pay(invoice, **ASKED_FOR)
+    first = await client.pay(request)
+    await reaches(first, PaymentState.AWAITING_APPROVAL)
+    await first.approve(Approval(approver="ada"))
+    await carol.wait_for_invoice(invoice, ACCEPTED)
+    await temporal.get_workflow_handle(ids.payment_id(first.payment_hash)).terminate("by force")
+
+    again = await client.pay(request)
+    view = await reaches(again, PaymentState.IN_FLIGHT, PaymentState.AWAITING_APPROVAL)
+    assert view.state is PaymentState.IN_FLIGHT
+    await carol.settle(invoice)
+    receipt = await again.receipt()
+
+    assert (receipt.status, receipt.sends) == (PaymentState.SUCCEEDED, 0)
+    paid_before = await (await client.pay(request)).receipt()
+    assert paid_before.status is PaymentState.SUCCEEDED
+
+
 async def test_the_nodes_own_threshold_holds_whatever_the_caller_asks(
     home: House, client: FulguriteClient
 ) -> None:
@@ -77,7 +104,7 @@ async def test_the_nodes_own_threshold_holds_whatever_the_caller_asks(
         payments = [await client.pay(to_pay(each)) for each in (approved, rejected)]
         for payment in payments:
             view = await reaches(payment, PaymentState.AWAITING_APPROVAL)
-            assert "alice asks a person above 20,000 sat" in view.timeline[-1]
+            assert "a person is asked above 20,000 sat" in view.timeline[-1]
         await assert_nothing_moved(home, approved)
         await payments[0].approve(Approval(approver="ada"))
         await payments[1].reject(Rejection(approver="ada"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from datetime import UTC, datetime, timedelta
 from typing import Any, get_type_hints
 
 import pytest
@@ -11,7 +12,8 @@ from temporalio.activity import _Definition
 from activities.heartbeats import HEARTBEAT_TIMEOUT
 from activities.payments import PaymentActivities
 from fulgurite import calls
-from fulgurite.calls import Call
+from fulgurite.calls import Call, Follow
+from fulgurite.identity import PaymentHash
 from workflows import calling
 
 IMPLEMENTED = {
@@ -40,3 +42,18 @@ def test_every_call_is_listed_and_every_activity_is_a_call() -> None:
 
 def test_both_sides_mean_the_same_by_a_heartbeat_that_is_late() -> None:
     assert calling._HEARTBEAT_TIMEOUT == HEARTBEAT_TIMEOUT
+
+
+def test_a_failure_is_known_by_number_and_time_and_never_by_order() -> None:
+    failed_at = datetime(2026, 11, 22, tzinfo=UTC)
+    follow = Follow(
+        node="alice",
+        payment_hash=PaymentHash("00" * 32),
+        until=failed_at,
+        last_failed_index=7,
+        last_failed_at=failed_at,
+    )
+    assert follow.is_last_failure(7, failed_at)
+    # An LND on native SQLite gives the number of a failed send to the next one.
+    assert not follow.is_last_failure(7, failed_at + timedelta(seconds=5))
+    assert not follow.is_last_failure(6, failed_at)
