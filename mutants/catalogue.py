@@ -82,7 +82,7 @@ MUTANTS = (
         incident="C",
         harm="a send that is still on its way is called refused, and the money goes twice",
         path="activities/dispatching.py",
-        old="        if is_young(self._ask) and not self._lost_answer:\n            return None",
+        old="        if self._ask.first_task and not self._lost_answer:\n            return None",
         new="        return None",
         killers=(f"{_DISPATCHING}not_found_after_a_lost_answer_is_no_proof",),
     ),
