@@ -10,19 +10,24 @@ from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from temporalio.client import Client
+from temporalio.common import RetryPolicy
 from temporalio.exceptions import ApplicationError
 from temporalio.testing import ActivityEnvironment
 
 from activities.payments import PaymentActivities
 from devnet.house import House
+from devnet.waiting import eventually
+from fulgurite import ids
 from fulgurite.bolt11 import ChainNetwork
 from fulgurite.calls import Dispatch, DispatchOutcome
-from fulgurite.identity import NodePubkey
-from fulgurite.payments import PaymentStatus
+from fulgurite.identity import NodePubkey, PaymentHash
+from fulgurite.payments import PaymentState, PaymentStatus
 from fulgurite.requests import PaymentRequest
 from fulgurite.sealing import UnsealingKey
 from nodes.registry import Nodes
 from starter.client import keysend
+from workflows.payment import PaymentWorkflow
 
 from .telling import AMOUNT_MSAT, to_pay
 
@@ -89,3 +94,31 @@ async def test_another_network_refuses_nothing_that_lnd_has(
     assert told.outcome is DispatchOutcome.FOLLOWED
     assert told.update is not None
     assert told.update.status is PaymentStatus.SUCCEEDED
+
+
+@pytest.mark.usefixtures("working")
+async def test_a_run_that_temporal_itself_starts_again_asks_lnd_first(
+    home: House, temporal: Client
+) -> None:
+    carol = home.network.nodes["carol"]
+    invoice = await carol.hold_invoice(AMOUNT_MSAT)
+    workflow_id = ids.payment_id(PaymentHash.of_bytes(invoice.payment_hash))
+    handle = await temporal.start_workflow(
+        PaymentWorkflow.run,
+        to_pay(invoice),
+        id=workflow_id,
+        task_queue=ids.TASK_QUEUE,
+        run_timeout=timedelta(seconds=6),
+        retry_policy=RetryPolicy(initial_interval=timedelta(seconds=1), maximum_attempts=2),
+    )
+
+    async def runs() -> list[str]:
+        query = f"WorkflowId = '{workflow_id}'"
+        return [run.run_id async for run in temporal.list_workflows(query)]
+
+    await eventually(runs, lambda seen: len(seen) > 1, what="a second run")
+    await carol.settle(invoice)
+    receipt = await temporal.get_workflow_handle_for(PaymentWorkflow.run, handle.id).result()
+
+    assert receipt.status is PaymentState.SUCCEEDED
+    assert receipt.sends == 0
