@@ -44,6 +44,8 @@ def workers(client: Client, settings: Settings, nodes: Nodes) -> Sequence[Worker
             task_queue=ids.node_queue(node),
             activities=[payments.dispatch, payments.follow],
             max_concurrent_activities=settings.max_followed_payments,
+            # The SDK would hold heartbeats back for longer, and the cancels that they bring.
+            max_heartbeat_throttle_interval=timedelta(seconds=1),
             graceful_shutdown_timeout=grace,
         )
         for node in nodes.paying()

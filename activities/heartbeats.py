@@ -15,15 +15,17 @@ Result = TypeVar("Result")
 
 HEARTBEAT_TIMEOUT = timedelta(seconds=15)
 _EVERY_SECONDS = HEARTBEAT_TIMEOUT.total_seconds() / 3
+# A heartbeat also brings a cancel, so what can still send beats faster.
+WHILE_SENDING_SECONDS = 1.0
 
 
 @asynccontextmanager
-async def heartbeating() -> AsyncIterator[None]:
+async def heartbeating(every_seconds: float = _EVERY_SECONDS) -> AsyncIterator[None]:
     """Beats until left. A local activity has no heartbeat; there this does nothing."""
     if activity.info().is_local:
         yield
         return
-    beating = asyncio.create_task(_beat())
+    beating = asyncio.create_task(_beat(every_seconds))
     try:
         yield
     finally:
@@ -32,10 +34,10 @@ async def heartbeating() -> AsyncIterator[None]:
             await beating
 
 
-async def _beat() -> None:
+async def _beat(every_seconds: float) -> None:
     while True:
         activity.heartbeat()
-        await asyncio.sleep(_EVERY_SECONDS)
+        await asyncio.sleep(every_seconds)
 
 
 async def until_shutdown(work: Coroutine[Any, Any, Result]) -> Result:

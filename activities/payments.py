@@ -10,7 +10,7 @@ from temporalio import activity
 
 from activities.dispatching import Dispatching
 from activities.errors import application_error
-from activities.heartbeats import heartbeating, until_shutdown
+from activities.heartbeats import WHILE_SENDING_SECONDS, heartbeating, until_shutdown
 from fulgurite.calls import (
     DISPATCH_PAYMENT,
     FOLLOW_PAYMENT,
@@ -59,7 +59,7 @@ class PaymentActivities:
         Raises InvalidRequestErrors, not to be retried, when nothing moved.
         """
         try:
-            async with heartbeating():
+            async with heartbeating(WHILE_SENDING_SECONDS):
                 return await self._dispatch(ask)
         except NodeError as error:
             activity.logger.warning("LND gave no answer", extra={"because": str(error)})

@@ -62,6 +62,7 @@ class PaymentWorkflow:
         )
         self._refusal: ApplicationError | None = None
         self._decision: Approval | Rejection | None = None
+        self._may_send = False  # a dispatch is under way that may still send
         self._request: PaymentRequest
         self._order: Order
         try:
@@ -155,7 +156,9 @@ class PaymentWorkflow:
     async def _dispatch(self) -> None:
         try:
             dispatched = await self._dispatched()
+            self._may_send = False
         except ACTIVITY_ERRORS as error:
+            self._may_send = False
             if refused := refusal(error):
                 self._refuse(refused)
             else:
@@ -221,6 +224,7 @@ class PaymentWorkflow:
             return True
         activity.cancel()
         await workflow.wait([activity])
+        self._may_send = False
         return not activity.cancelled() and activity.exception() is None
 
     async def _follow(self) -> None:
@@ -325,6 +329,7 @@ class PaymentWorkflow:
 
     def _dispatch_request(self) -> Dispatch:
         progress = self._progress
+        self._may_send = not progress.cancel_requested
         return Dispatch(
             request=self._request,
             requested_at=progress.requested_at,
@@ -388,9 +393,10 @@ class PaymentWorkflow:
             raise _refused(InvalidRequestError("somebody has decided already"))
 
     @workflow.update
-    def cancel(self, cancellation: Cancellation) -> PaymentView:
-        """No new attempts. What is in flight is told as it is, until LND ends it."""
+    async def cancel(self, cancellation: Cancellation) -> PaymentView:
+        """Once it returns, nothing more is sent. What is in flight stays until LND ends it."""
         self._cancel(cancellation.reason or "by the caller")
+        await workflow.wait_condition(lambda: not self._may_send)
         return self._view()
 
     @cancel.validator

@@ -11,6 +11,7 @@ from devnet.house import House
 from devnet.node import ACCEPTED
 from devnet.simulated import SimulatedNetwork
 from fulgurite import ids
+from fulgurite.calls import Dispatch
 from fulgurite.errors import InvalidRequestError
 from fulgurite.payments import FailureReason, PaymentState
 from fulgurite.requests import Cancellation
@@ -23,6 +24,7 @@ from .telling import (
     assert_nothing_moved,
     assert_true,
     hold_invoices,
+    notes,
     reaches,
     to_pay,
 )
@@ -164,6 +166,35 @@ async def test_a_cancel_while_the_node_is_away_sends_nothing_when_it_is_back(
         await assert_nothing_moved(home, invoice)
     else:
         await assert_true(home, receipt, invoice)
+
+
+@SIMULATED_ONLY
+async def test_a_canceled_dispatch_may_only_ask_by_any_clock(
+    home: House, simulated: SimulatedNetwork, client: FulguriteClient, temporal: Client
+) -> None:
+    invoice = await simulated.nodes["carol"].invoice(AMOUNT_MSAT)
+    await simulated.stop_node("alice")
+    try:
+        payment = await client.pay(to_pay(invoice))
+        await notes(payment, "continued on the node's queue")
+        await payment.cancel(Cancellation(reason="too slow"))
+    finally:
+        await simulated.start_node("alice")
+    receipt = await payment.receipt()
+
+    assert receipt.status is PaymentState.CANCELED
+    await assert_nothing_moved(home, invoice)
+    history = await temporal.get_workflow_handle(
+        ids.payment_id(payment.payment_hash)
+    ).fetch_history()
+    last = [
+        event.activity_task_scheduled_event_attributes.input
+        for event in history.events
+        if event.HasField("activity_task_scheduled_event_attributes")
+    ][-1]
+    (ask,) = await temporal.data_converter.decode(last.payloads, [Dispatch])
+    # A worker whose clock is behind must not find time left to send.
+    assert ask.send_until.year == 1970
 
 
 async def test_an_ended_payment_cannot_be_canceled(home: House, client: FulguriteClient) -> None:
