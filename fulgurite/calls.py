@@ -30,24 +30,13 @@ class Call(Generic[Takes, Gives]):
     gives: type[Gives]
 
 
-class Dispatch(Model):
-    """Track the hash; send it if LND does not know it; follow it for a while."""
+class _AfterAFailure(Model):
+    """An attempt that may follow a FAILED of the same hash."""
 
-    request: PaymentRequest
-    requested_at: datetime
-    send_until: datetime
-    follow_seconds: float
-    approved: bool = False
     last_failed_index: int | None = Field(
         default=None, description="the FAILED that this attempt follows: not news any more"
     )
     last_failed_at: datetime | None = None
-    uncertain: bool = Field(
-        default=False, description="an earlier dispatch may have reached LND: never conclude fast"
-    )
-    first_task: bool = Field(
-        default=False, description="no worker can have dispatched this payment before"
-    )
 
     def is_last_failure(self, index: int, created_at: datetime | None) -> bool:
         """Whether that FAILED is the one that this attempt follows.
@@ -56,6 +45,22 @@ class Dispatch(Model):
         failed send to the next send of the hash.
         """
         return (index, created_at) == (self.last_failed_index, self.last_failed_at)
+
+
+class Dispatch(_AfterAFailure):
+    """Track the hash; send it if LND does not know it; follow it for a while."""
+
+    request: PaymentRequest
+    requested_at: datetime
+    send_until: datetime
+    follow_seconds: float
+    approved: bool = False
+    uncertain: bool = Field(
+        default=False, description="an earlier dispatch may have reached LND: never conclude fast"
+    )
+    first_task: bool = Field(
+        default=False, description="no worker can have dispatched this payment before"
+    )
 
 
 class DispatchOutcome(StrEnum):
@@ -77,18 +82,12 @@ class Dispatched(Model):
     because: str = ""
 
 
-class Follow(Model):
+class Follow(_AfterAFailure):
     """Follow a payment that LND has, until its verdict or until the time is over."""
 
     node: NodeName
     payment_hash: PaymentHash
     until: datetime
-    last_failed_index: int | None = None
-    last_failed_at: datetime | None = None
-
-    def is_last_failure(self, index: int, created_at: datetime | None) -> bool:
-        """As in `Dispatch`."""
-        return (index, created_at) == (self.last_failed_index, self.last_failed_at)
 
 
 DISPATCH_PAYMENT = Call("payment.dispatch", Dispatch, Dispatched)

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
+from fulgurite.bolt11 import read_invoice
 from fulgurite.errors import UnexpectedAnswerError
 from fulgurite.identity import PaymentHash, Preimage
 from fulgurite.money import Msat
@@ -122,7 +123,7 @@ def _send_request(
     if request.amount_msat is not None:
         message.amt_msat = request.amount_msat
     if request.invoice is not None:
-        message.payment_request = request.invoice.strip().lower().removeprefix("lightning:")
+        message.payment_request = read_invoice(request.invoice).payment_request
     else:
         assert preimage is not None
         message.dest = order.destination.raw()
