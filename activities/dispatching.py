@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final, Protocol
 
-from fulgurite.calls import Dispatch, DispatchOutcome
 from fulgurite.errors import (
     AlreadyExistsError,
     InvalidRequestError,
@@ -24,8 +23,9 @@ from fulgurite.errors import (
 )
 from fulgurite.identity import PaymentHash, Preimage
 from fulgurite.money import Msat
-from fulgurite.payments import PaymentStatus
-from fulgurite.requests import Order, PaymentRequest
+from fulgurite.payments.calls import Dispatch, DispatchOutcome
+from fulgurite.payments.requests import Order, PaymentRequest
+from fulgurite.payments.states import PaymentStatus
 from nodes.lnd.payments import NodePayment
 
 # Between two questions while LND is away or its index lags behind its answer.

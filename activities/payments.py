@@ -11,14 +11,6 @@ from temporalio import activity
 from activities.dispatching import Dispatching
 from activities.errors import application_error
 from activities.heartbeats import WHILE_SENDING_SECONDS, heartbeating, until_shutdown
-from fulgurite.calls import (
-    DISPATCH_PAYMENT,
-    FOLLOW_PAYMENT,
-    Dispatch,
-    Dispatched,
-    DispatchOutcome,
-    Follow,
-)
 from fulgurite.errors import (
     FulguriteError,
     InvalidRequestError,
@@ -29,9 +21,17 @@ from fulgurite.errors import (
 )
 from fulgurite.identity import Preimage
 from fulgurite.money import Msat
-from fulgurite.payments import PaymentStatus
-from fulgurite.receipts import PaymentUpdate
-from fulgurite.requests import Order, understand
+from fulgurite.payments.calls import (
+    DISPATCH_PAYMENT,
+    FOLLOW_PAYMENT,
+    Dispatch,
+    Dispatched,
+    DispatchOutcome,
+    Follow,
+)
+from fulgurite.payments.receipts import PaymentUpdate
+from fulgurite.payments.requests import Order, understand
+from fulgurite.payments.states import PaymentStatus
 from fulgurite.sealing import UnsealingKey
 from nodes.lnd.connection import LndConnection
 from nodes.lnd.payments import NodePayment

@@ -30,8 +30,8 @@ from devnet.node import LightningNode, TestInvoice
 from devnet.processes import Daemon
 from devnet.temporal import TemporalServer
 from fulgurite.money import FeeLimit
-from fulgurite.payments import PaymentState
-from fulgurite.requests import PaymentRequest
+from fulgurite.payments.requests import PaymentRequest
+from fulgurite.payments.states import PaymentState
 from nodes.registry import Nodes
 from protos.lnrpc import lightning_pb2
 from protos.routerrpc import router_pb2, router_pb2_grpc

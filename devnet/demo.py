@@ -27,9 +27,9 @@ from devnet.temporal import TemporalServer
 from fulgurite import ids
 from fulgurite.errors import InvalidRequestError
 from fulgurite.money import FeeLimit, Msat
-from fulgurite.payments import PaymentState
-from fulgurite.receipts import Receipt
-from fulgurite.requests import Cancellation, PaymentRequest
+from fulgurite.payments.receipts import Receipt
+from fulgurite.payments.requests import Cancellation, PaymentRequest
+from fulgurite.payments.states import PaymentState
 from protos.lnrpc import lightning_pb2
 from starter.client import FulguriteClient
 from starter.connect import connect

@@ -12,8 +12,8 @@ import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-import fulgurite.payments
-from fulgurite.payments import (
+import fulgurite.payments.states
+from fulgurite.payments.states import (
     ADVICE,
     PAYMENT,
     FailureReason,
@@ -74,7 +74,7 @@ def filled(page: str) -> str:
 
 def _comments_of(enumeration: str) -> dict[str, str]:
     """Each member's comment at the end of its line, which is where its meaning is kept."""
-    source = Path(fulgurite.payments.__file__).read_text()
+    source = Path(fulgurite.payments.states.__file__).read_text()
     lines = source.splitlines()
     [body] = [
         node.body

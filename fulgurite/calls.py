@@ -1,21 +1,15 @@
-"""What workflows ask of the world: the names and shapes of the activities.
+"""What workflows ask of the world: an activity's name and the shapes it takes and gives.
 
-Workflows and activities both import this and never each other.
+Each lifecycle declares its own, in its `calls` module. Workflows and activities both import
+those and never each other.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
-from enum import StrEnum
 from typing import Generic, TypeVar
 
-from pydantic import Field
-
-from fulgurite.identity import PaymentHash
 from fulgurite.model import Model
-from fulgurite.receipts import PaymentUpdate
-from fulgurite.requests import NodeName, PaymentRequest
 
 Takes = TypeVar("Takes", bound=Model)
 Gives = TypeVar("Gives", bound=Model)
@@ -28,69 +22,3 @@ class Call(Generic[Takes, Gives]):
     name: str
     takes: type[Takes]
     gives: type[Gives]
-
-
-class _AfterAFailure(Model):
-    """An attempt that may follow a FAILED of the same hash."""
-
-    last_failed_index: int | None = Field(
-        default=None, description="the FAILED that this attempt follows: not news any more"
-    )
-    last_failed_at: datetime | None = None
-
-    def is_last_failure(self, index: int, created_at: datetime | None) -> bool:
-        """Whether that FAILED is the one that this attempt follows.
-
-        By number and time, and never by order: an LND on native SQLite gives the number of a
-        failed send to the next send of the hash.
-        """
-        return (index, created_at) == (self.last_failed_index, self.last_failed_at)
-
-
-class Dispatch(_AfterAFailure):
-    """Track the hash; send it if LND does not know it; follow it for a while."""
-
-    request: PaymentRequest
-    requested_at: datetime
-    send_until: datetime
-    follow_seconds: float
-    approved: bool = False
-    uncertain: bool = Field(
-        default=False, description="an earlier dispatch may have reached LND: never conclude fast"
-    )
-    first_task: bool = Field(
-        default=False, description="no worker can have dispatched this payment before"
-    )
-
-
-class DispatchOutcome(StrEnum):
-    """How a dispatch ended."""
-
-    FOLLOWED = "FOLLOWED"  # LND has it: `update` is its last word
-    NEEDS_APPROVAL = "NEEDS_APPROVAL"  # LND has nothing; the node's threshold wants a person
-    LAPSED = "LAPSED"  # LND has nothing, and it is too late to send
-    NOT_HERE = "NOT_HERE"  # this worker holds no pay credential: ask on the node's queue
-    UNCERTAIN = "UNCERTAIN"  # LND may have it; nobody could be asked
-
-
-class Dispatched(Model):
-    """What is known after a dispatch."""
-
-    outcome: DispatchOutcome
-    update: PaymentUpdate | None = None
-    sent: bool = Field(default=False, description="LND accepted a send from this dispatch")
-    because: str = ""
-
-
-class Follow(_AfterAFailure):
-    """Follow a payment that LND has, until its verdict or until the time is over."""
-
-    node: NodeName
-    payment_hash: PaymentHash
-    until: datetime
-
-
-DISPATCH_PAYMENT = Call("payment.dispatch", Dispatch, Dispatched)
-FOLLOW_PAYMENT = Call("payment.follow", Follow, PaymentUpdate)
-
-CALLS = (DISPATCH_PAYMENT, FOLLOW_PAYMENT)

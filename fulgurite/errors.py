@@ -3,7 +3,7 @@
 Each error knows whether asking again can help, and its message says what to do next.
 
 Nothing here says that a payment failed: that is LND's verdict and comes as a result
-(`fulgurite.payments.Receipt`), never as an exception.
+(`fulgurite.payments.receipts.Receipt`), never as an exception.
 """
 
 from __future__ import annotations

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError
+
+# What a person writes in one line.
+Line = Annotated[str, StringConstraints(max_length=400, pattern=r"^[^\r\n]*$")]
 
 
 class Model(BaseModel):

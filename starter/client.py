@@ -18,11 +18,11 @@ from temporalio.runtime import Runtime
 
 from fulgurite import ids
 from fulgurite.errors import InvalidRequestError
-from fulgurite.identity import NodePubkey, PaymentHash, Preimage
+from fulgurite.identity import NodeName, NodePubkey, PaymentHash, Preimage
 from fulgurite.model import Model
 from fulgurite.money import Msat
-from fulgurite.payments import FailureReason, PaymentState
-from fulgurite.requests import Keysend, NodeName, Order, PaymentRequest, understand
+from fulgurite.payments.requests import Keysend, Order, PaymentRequest, understand
+from fulgurite.payments.states import FailureReason, PaymentState
 from fulgurite.sealing import SealingKey
 from starter.connect import TemporalSettings, connect
 from starter.errors import temporal_errors

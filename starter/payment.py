@@ -19,9 +19,9 @@ from temporalio.client import (
 from fulgurite import ids
 from fulgurite.errors import FulguriteError, InvalidRequestError
 from fulgurite.identity import PaymentHash
-from fulgurite.payments import PAYMENT
-from fulgurite.receipts import PaymentView, Receipt
-from fulgurite.requests import Approval, Cancellation, Rejection
+from fulgurite.payments.receipts import PaymentView, Receipt
+from fulgurite.payments.requests import Approval, Cancellation, Rejection
+from fulgurite.payments.states import PAYMENT
 from starter.errors import (
     TemporalUnavailableError,
     UnknownPaymentError,

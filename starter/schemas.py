@@ -14,8 +14,8 @@ from pydantic.json_schema import GenerateJsonSchema, JsonSchemaMode
 from pydantic_core import core_schema
 
 from fulgurite.model import Model
-from fulgurite.receipts import PaymentView, Receipt
-from fulgurite.requests import Approval, Cancellation, PaymentRequest, Rejection
+from fulgurite.payments.receipts import PaymentView, Receipt
+from fulgurite.payments.requests import Approval, Cancellation, PaymentRequest, Rejection
 from starter.cli.documents import Outcome, Problem, Proof, PublicKey
 from starter.client import PaymentSummary
 

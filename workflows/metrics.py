@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from temporalio import workflow
 
-from fulgurite.receipts import Receipt
+from fulgurite.payments.receipts import Receipt
 
 
 def count(receipt: Receipt) -> None:

@@ -11,7 +11,9 @@ from temporalio import workflow
 from temporalio.exceptions import ActivityError, ApplicationError
 
 from fulgurite import ids
-from fulgurite.calls import (
+from fulgurite.errors import FulguriteError, InvalidRequestError, InvoiceExpiredError
+from fulgurite.model import mistakes
+from fulgurite.payments.calls import (
     DISPATCH_PAYMENT,
     FOLLOW_PAYMENT,
     Dispatch,
@@ -19,12 +21,17 @@ from fulgurite.calls import (
     DispatchOutcome,
     Follow,
 )
-from fulgurite.errors import FulguriteError, InvalidRequestError, InvoiceExpiredError
-from fulgurite.model import mistakes
-from fulgurite.payments import PAYMENT, PaymentEvent, PaymentState, pause_before_attempt
-from fulgurite.progress import Progress
-from fulgurite.receipts import PaymentUpdate, PaymentView, Receipt
-from fulgurite.requests import Approval, Cancellation, Order, PaymentRequest, Rejection, understand
+from fulgurite.payments.progress import Progress
+from fulgurite.payments.receipts import PaymentUpdate, PaymentView, Receipt
+from fulgurite.payments.requests import (
+    Approval,
+    Cancellation,
+    Order,
+    PaymentRequest,
+    Rejection,
+    understand,
+)
+from fulgurite.payments.states import PAYMENT, PaymentEvent, PaymentState, pause_before_attempt
 from workflows import metrics, search_attributes
 from workflows.calling import ACTIVITY_ERRORS, call_local, refusal, start_on
 

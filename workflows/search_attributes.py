@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from temporalio.common import SearchAttributeKey, SearchAttributePair, TypedSearchAttributes
 
-from fulgurite.payments import FailureReason, PaymentState
-from fulgurite.requests import Order, PaymentRequest
+from fulgurite.payments.requests import Order, PaymentRequest
+from fulgurite.payments.states import FailureReason, PaymentState
 
 STATE = SearchAttributeKey.for_keyword("FulguriteState")
 NODE = SearchAttributeKey.for_keyword("FulguriteNode")

@@ -11,8 +11,8 @@ from fulgurite.bolt11 import read_invoice
 from fulgurite.errors import UnexpectedAnswerError
 from fulgurite.identity import PaymentHash, Preimage
 from fulgurite.money import Msat
-from fulgurite.payments import FailureReason, PaymentStatus
-from fulgurite.requests import Order, PaymentRequest
+from fulgurite.payments.requests import Order, PaymentRequest
+from fulgurite.payments.states import FailureReason, PaymentStatus
 from nodes.lnd.connection import LndConnection
 from nodes.lnd.errors import domain_errors
 from nodes.roles import Role

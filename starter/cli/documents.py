@@ -6,7 +6,7 @@ from pydantic import Field
 
 from fulgurite.identity import PaymentHash
 from fulgurite.model import Model
-from fulgurite.receipts import Receipt
+from fulgurite.payments.receipts import Receipt
 
 
 class Outcome(Model):

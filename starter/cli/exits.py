@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import IntEnum
 
 from fulgurite.errors import FulguriteError, InvalidRequestError
-from fulgurite.payments import PaymentState
+from fulgurite.payments.states import PaymentState
 from starter.errors import (
     TemporalRefusedError,
     TemporalUnavailableError,

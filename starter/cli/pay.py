@@ -15,7 +15,7 @@ from fulgurite.errors import FulguriteError, InvalidRequestError
 from fulgurite.identity import NodePubkey
 from fulgurite.model import mistakes
 from fulgurite.money import MSAT_PER_SAT
-from fulgurite.requests import Keysend, Order, PaymentRequest, understand
+from fulgurite.payments.requests import Keysend, Order, PaymentRequest, understand
 from settings import Settings
 from starter.cli import rendering
 from starter.cli.documents import Outcome

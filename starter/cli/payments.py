@@ -14,9 +14,9 @@ from pydantic import ValidationError
 import settings as configuration
 from fulgurite.errors import InvalidRequestError
 from fulgurite.model import mistakes
-from fulgurite.payments import PaymentState
-from fulgurite.receipts import PaymentView
-from fulgurite.requests import Approval, Cancellation, Rejection
+from fulgurite.payments.receipts import PaymentView
+from fulgurite.payments.requests import Approval, Cancellation, Rejection
+from fulgurite.payments.states import PaymentState
 from starter.cli import rendering
 from starter.cli.documents import Outcome, Proof
 from starter.cli.exits import EPILOG, ExitCode

@@ -14,7 +14,7 @@ from rich.spinner import Spinner
 from rich.text import Text
 
 from fulgurite.errors import FulguriteError
-from fulgurite.receipts import PaymentView, Receipt
+from fulgurite.payments.receipts import PaymentView, Receipt
 from starter.cli.rendering import headline, meaning, timeline_line
 from starter.errors import TemporalUnavailableError, WorkerUnavailableError
 from starter.payment import Payment

@@ -8,9 +8,9 @@ from rich.table import Table
 from rich.text import Text
 
 from fulgurite.money import Msat
-from fulgurite.payments import PAYMENT, FailureReason, PaymentState
-from fulgurite.receipts import PaymentView, Receipt
-from fulgurite.requests import Order, PaymentRequest
+from fulgurite.payments.receipts import PaymentView, Receipt
+from fulgurite.payments.requests import Order, PaymentRequest
+from fulgurite.payments.states import PAYMENT, FailureReason, PaymentState
 from starter.client import PaymentSummary
 
 _COLORS: dict[PaymentState, str] = {

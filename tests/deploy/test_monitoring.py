@@ -10,7 +10,7 @@ import subprocess
 import pytest
 import yaml
 
-from fulgurite.payments import PaymentState
+from fulgurite.payments.states import PaymentState
 from tests.deploy.compose import ROOT, load
 from tests.deploy.metrics import ALERTS, DASHBOARD, metrics_in_use
 

@@ -24,8 +24,8 @@ from fulgurite.errors import (
 )
 from fulgurite.identity import PaymentHash, Preimage
 from fulgurite.money import Msat
-from fulgurite.payments import FailureReason, PaymentStatus
-from fulgurite.requests import Order, PaymentRequest
+from fulgurite.payments.requests import Order, PaymentRequest
+from fulgurite.payments.states import FailureReason, PaymentStatus
 from nodes.lnd.payments import NodePayment
 from tests.properties.clock import VirtualDatetime
 

@@ -17,11 +17,11 @@ from hypothesis import strategies as st
 
 from activities import dispatching
 from activities.dispatching import GRACE_SECONDS, Dispatching, Ending
-from fulgurite.calls import Dispatch, DispatchOutcome
 from fulgurite.errors import FulguriteError, InvalidRequestError, NodeError
 from fulgurite.money import FeeLimit, Msat
-from fulgurite.payments import FailureReason, PaymentStatus
-from fulgurite.requests import PaymentRequest, understand
+from fulgurite.payments.calls import Dispatch, DispatchOutcome
+from fulgurite.payments.requests import PaymentRequest, understand
+from fulgurite.payments.states import FailureReason, PaymentStatus
 from tests.properties import clock
 from tests.properties.clock import VirtualDatetime
 from tests.properties.model_node import Fate, ModelNode, OnSend, OnTrack, Script

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fulgurite.lifecycle import Edge, ImpossibleTransitionError, Lifecycle
-from fulgurite.payments import PAYMENT, PaymentEvent, PaymentState
+from fulgurite.payments.states import PAYMENT, PaymentEvent, PaymentState
 
 S, E = PaymentState, PaymentEvent
 events = st.lists(st.sampled_from(PaymentEvent), max_size=25)

@@ -45,12 +45,12 @@ from devnet.simulated.faults import (
     Stall,
 )
 from devnet.simulated.holds import HtlcHold
-from fulgurite.calls import Dispatch, Dispatched, DispatchOutcome, Follow
 from fulgurite.identity import PaymentHash
 from fulgurite.money import FeeLimit
-from fulgurite.payments import PaymentStatus
-from fulgurite.receipts import PaymentUpdate
-from fulgurite.requests import PaymentRequest
+from fulgurite.payments.calls import Dispatch, Dispatched, DispatchOutcome, Follow
+from fulgurite.payments.receipts import PaymentUpdate
+from fulgurite.payments.requests import PaymentRequest
+from fulgurite.payments.states import PaymentStatus
 from nodes.registry import Nodes
 from protos.lnrpc import lightning_pb2
 

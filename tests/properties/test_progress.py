@@ -9,7 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fulgurite.money import Msat
-from fulgurite.payments import (
+from fulgurite.payments.progress import Progress
+from fulgurite.payments.receipts import PaymentUpdate
+from fulgurite.payments.requests import understand
+from fulgurite.payments.states import (
     ADVICE,
     PAYMENT,
     FailureReason,
@@ -19,9 +22,6 @@ from fulgurite.payments import (
     pause_before_attempt,
     worth_another_attempt,
 )
-from fulgurite.progress import Progress
-from fulgurite.receipts import PaymentUpdate
-from fulgurite.requests import understand
 from tests.unit.invoices import written
 from tests.unit.test_requests import a_request
 

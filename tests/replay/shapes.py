@@ -18,8 +18,8 @@ from devnet.simulated.faults import Refuse
 from devnet.waiting import eventually
 from fulgurite.errors import InvalidRequestError
 from fulgurite.identity import NodePubkey
-from fulgurite.payments import PaymentState
-from fulgurite.requests import Approval, Cancellation, PaymentRequest, Rejection
+from fulgurite.payments.requests import Approval, Cancellation, PaymentRequest, Rejection
+from fulgurite.payments.states import PaymentState
 from protos.lnrpc import lightning_pb2
 from settings import Settings
 from starter.client import FulguriteClient, keysend

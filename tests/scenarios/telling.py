@@ -10,9 +10,9 @@ from devnet.house import House
 from devnet.node import SETTLED, LightningNode, TestInvoice
 from devnet.simulated import SimulatedNetwork
 from devnet.waiting import eventually
-from fulgurite.payments import PaymentState
-from fulgurite.receipts import PaymentView, Receipt
-from fulgurite.requests import PaymentRequest
+from fulgurite.payments.receipts import PaymentView, Receipt
+from fulgurite.payments.requests import PaymentRequest
+from fulgurite.payments.states import PaymentState
 from protos.lnrpc import lightning_pb2
 from starter.payment import Payment
 

@@ -9,8 +9,8 @@ from devnet.house import House
 from devnet.node import ACCEPTED
 from fulgurite import ids
 from fulgurite.errors import InvalidRequestError
-from fulgurite.payments import PaymentState
-from fulgurite.requests import Approval, Cancellation, Rejection
+from fulgurite.payments.requests import Approval, Cancellation, Rejection
+from fulgurite.payments.states import PaymentState
 from starter.client import FulguriteClient
 
 from .telling import AMOUNT_MSAT, assert_nothing_moved, assert_true, reaches, to_pay

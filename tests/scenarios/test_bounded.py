@@ -12,8 +12,8 @@ from devnet.house import House
 from devnet.node import ACCEPTED
 from devnet.temporal import TemporalServer
 from fulgurite import ids
-from fulgurite.payments import PaymentState
-from fulgurite.requests import Cancellation
+from fulgurite.payments.requests import Cancellation
+from fulgurite.payments.states import PaymentState
 from starter.client import FulguriteClient
 from starter.connect import connect
 from workflows import search_attributes

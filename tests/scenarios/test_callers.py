@@ -11,10 +11,10 @@ from devnet.house import House
 from devnet.node import ACCEPTED
 from devnet.simulated import SimulatedNetwork
 from fulgurite import ids
-from fulgurite.calls import Dispatch
 from fulgurite.errors import InvalidRequestError
-from fulgurite.payments import FailureReason, PaymentState
-from fulgurite.requests import Cancellation
+from fulgurite.payments.calls import Dispatch
+from fulgurite.payments.requests import Cancellation
+from fulgurite.payments.states import FailureReason, PaymentState
 from protos.lnrpc import lightning_pb2
 from starter.client import FulguriteClient
 

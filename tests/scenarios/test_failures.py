@@ -9,8 +9,8 @@ from devnet.house import House
 from devnet.node import ACCEPTED
 from devnet.simulated import SimulatedNetwork
 from devnet.simulated.faults import NeverClose
-from fulgurite.payments import ADVICE, FailureReason, PaymentState
-from fulgurite.requests import Cancellation
+from fulgurite.payments.requests import Cancellation
+from fulgurite.payments.states import ADVICE, FailureReason, PaymentState
 from protos.lnrpc import lightning_pb2
 from starter.client import FulguriteClient
 

@@ -14,8 +14,8 @@ from devnet.node import ACCEPTED, TestInvoice
 from devnet.proxy import Proxy, proxying
 from devnet.simulated import SimulatedNetwork
 from devnet.waiting import eventually
-from fulgurite.payments import PaymentState
-from fulgurite.receipts import Receipt
+from fulgurite.payments.receipts import Receipt
+from fulgurite.payments.states import PaymentState
 from starter.client import FulguriteClient
 from starter.payment import Payment
 

@@ -18,7 +18,7 @@ from devnet.simulated.faults import (
     RestartNode,
     Stall,
 )
-from fulgurite.payments import FailureReason, PaymentState
+from fulgurite.payments.states import FailureReason, PaymentState
 from protos.lnrpc import lightning_pb2
 from starter.client import FulguriteClient
 

@@ -14,8 +14,8 @@ from devnet.house import House
 from fulgurite import ids
 from fulgurite.bolt11 import read_invoice
 from fulgurite.identity import ChannelId, NodePubkey
-from fulgurite.payments import FailureReason, PaymentState
-from fulgurite.requests import PaymentRequest
+from fulgurite.payments.requests import PaymentRequest
+from fulgurite.payments.states import FailureReason, PaymentState
 from starter.client import FulguriteClient, keysend
 from workflows import search_attributes
 

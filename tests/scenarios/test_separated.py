@@ -11,7 +11,7 @@ from temporalio.client import Client
 from devnet.house import House
 from devnet.waiting import eventually
 from fulgurite import ids
-from fulgurite.payments import PaymentState
+from fulgurite.payments.states import PaymentState
 from starter.client import FulguriteClient
 
 from .telling import AMOUNT_MSAT, assert_nothing_moved, assert_true, notes, to_pay

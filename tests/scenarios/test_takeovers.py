@@ -20,10 +20,10 @@ from devnet.house import House
 from devnet.waiting import eventually
 from fulgurite import ids
 from fulgurite.bolt11 import ChainNetwork
-from fulgurite.calls import Dispatch, DispatchOutcome
 from fulgurite.identity import NodePubkey, PaymentHash
-from fulgurite.payments import PaymentState, PaymentStatus
-from fulgurite.requests import PaymentRequest
+from fulgurite.payments.calls import Dispatch, DispatchOutcome
+from fulgurite.payments.requests import PaymentRequest
+from fulgurite.payments.states import PaymentState, PaymentStatus
 from fulgurite.sealing import UnsealingKey
 from nodes.registry import Nodes
 from starter.client import keysend

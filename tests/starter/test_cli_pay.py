@@ -10,7 +10,7 @@ import pytest
 
 from devnet.house import House
 from devnet.node import ACCEPTED
-from fulgurite.payments import PaymentState
+from fulgurite.payments.states import PaymentState
 from starter.client import FulguriteClient
 from tests.scenarios.telling import SIMULATED_ONLY, assert_nothing_moved, reaches
 

@@ -11,7 +11,7 @@ from devnet.house import House
 from devnet.node import TestInvoice
 from devnet.processes import free_ports
 from devnet.waiting import eventually
-from fulgurite.payments import PaymentState
+from fulgurite.payments.states import PaymentState
 from fulgurite.sealing import SealingKey, UnsealingKey
 from starter.cli import payments
 from starter.client import FulguriteClient

@@ -13,9 +13,9 @@ from devnet.house import House
 from devnet.waiting import eventually
 from fulgurite.errors import AmountError, InvalidRequestError, UnknownNodeError
 from fulgurite.identity import NodePubkey, PaymentHash
-from fulgurite.payments import PaymentState
-from fulgurite.receipts import Receipt
-from fulgurite.requests import Approval, Cancellation, PaymentRequest, Rejection
+from fulgurite.payments.receipts import Receipt
+from fulgurite.payments.requests import Approval, Cancellation, PaymentRequest, Rejection
+from fulgurite.payments.states import PaymentState
 from starter import payment as payment_module
 from starter.client import FulguriteClient, PaymentSummary, keysend
 from starter.errors import (

@@ -16,7 +16,7 @@ from devnet.house import ROOT, House
 from devnet.waiting import eventually
 from fulgurite import errors, ids
 from fulgurite.errors import InvalidRequestError
-from fulgurite.payments import PAYMENT
+from fulgurite.payments.states import PAYMENT
 from starter.cli.exits import MEANINGS
 from starter.cli.main import app
 from starter.schemas import FOLDER

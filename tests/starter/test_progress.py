@@ -9,8 +9,8 @@ from collections.abc import AsyncIterator
 import pytest
 from rich.console import Console
 
-from fulgurite.payments import FailureReason, PaymentState, PaymentStatus
-from fulgurite.receipts import PaymentUpdate, PaymentView, Receipt
+from fulgurite.payments.receipts import PaymentUpdate, PaymentView, Receipt
+from fulgurite.payments.states import FailureReason, PaymentState, PaymentStatus
 from starter.cli import progress
 from starter.cli.progress import Lines, Picture, teller, wait_for
 from starter.errors import WorkerUnavailableError

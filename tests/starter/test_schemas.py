@@ -9,7 +9,7 @@ from typing import Any
 import jsonschema
 import pytest
 
-from fulgurite.requests import PaymentRequest
+from fulgurite.payments.requests import PaymentRequest
 from starter import schemas
 
 SCHEMA = json.loads((schemas.FOLDER / "payment-request.schema.json").read_text())

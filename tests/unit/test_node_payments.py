@@ -9,8 +9,8 @@ import pytest
 from fulgurite.errors import UnexpectedAnswerError
 from fulgurite.identity import Preimage
 from fulgurite.money import FeeLimit, Msat
-from fulgurite.payments import FailureReason, PaymentStatus
-from fulgurite.requests import PaymentRequest, understand
+from fulgurite.payments.requests import PaymentRequest, understand
+from fulgurite.payments.states import FailureReason, PaymentStatus
 from nodes.lnd.payments import KEYSEND_RECORD, NodePayment, _node_payment, _send_request
 from protos.lnrpc import lightning_pb2
 from protos.routerrpc import router_pb2

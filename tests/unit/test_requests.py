@@ -12,7 +12,7 @@ from fulgurite.bolt11 import ChainNetwork
 from fulgurite.errors import AmountError, MalformedInvoiceError
 from fulgurite.identity import NodePubkey, Preimage
 from fulgurite.money import FeeLimit, Msat
-from fulgurite.requests import Keysend, PaymentRequest, send_until, understand
+from fulgurite.payments.requests import Keysend, PaymentRequest, send_until, understand
 from fulgurite.sealing import UnsealingKey
 from tests.unit.invoices import PAYEE_PUBKEY, written
 

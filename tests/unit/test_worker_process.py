@@ -22,8 +22,8 @@ from devnet.waiting import eventually
 from fulgurite import ids
 from fulgurite.identity import NodePubkey, PaymentHash, Preimage
 from fulgurite.money import FeeLimit, Msat
-from fulgurite.payments import PaymentState
-from fulgurite.requests import Keysend, PaymentRequest
+from fulgurite.payments.requests import Keysend, PaymentRequest
+from fulgurite.payments.states import PaymentState
 from starter.client import FulguriteClient
 from starter.payment import Payment
 

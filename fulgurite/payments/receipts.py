@@ -6,11 +6,10 @@ from datetime import datetime
 
 from pydantic import Field
 
-from fulgurite.identity import NodePubkey, PaymentHash
+from fulgurite.identity import NodeName, NodePubkey, PaymentHash
 from fulgurite.model import Model
 from fulgurite.money import Msat
-from fulgurite.payments import FailureReason, PaymentState, PaymentStatus
-from fulgurite.requests import NodeName
+from fulgurite.payments.states import FailureReason, PaymentState, PaymentStatus
 from fulgurite.sealing import Sealed
 
 

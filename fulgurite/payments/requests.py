@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from typing import Annotated, Self
+from typing import Self
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import Field, model_validator
 
 from fulgurite.bolt11 import ChainNetwork, read_invoice
 from fulgurite.errors import AmountError
-from fulgurite.identity import ChannelId, NodePubkey, PaymentHash
-from fulgurite.model import Model
+from fulgurite.identity import ChannelId, NodeName, NodePubkey, PaymentHash
+from fulgurite.model import Line, Model
 from fulgurite.money import FeeLimit, Msat
 from fulgurite.sealing import Sealed
-
-NodeName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_-]{0,39}$")]
-Line = Annotated[str, StringConstraints(max_length=400, pattern=r"^[^\r\n]*$")]
 
 
 class Keysend(Model):

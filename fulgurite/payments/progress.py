@@ -7,7 +7,9 @@ from datetime import datetime, timedelta
 from pydantic import BaseModel, ConfigDict
 
 from fulgurite.money import Msat
-from fulgurite.payments import (
+from fulgurite.payments.receipts import PaymentUpdate, PaymentView, Receipt
+from fulgurite.payments.requests import Order, PaymentRequest, send_until
+from fulgurite.payments.states import (
     ADVICE,
     PAYMENT,
     FailureReason,
@@ -17,8 +19,6 @@ from fulgurite.payments import (
     pause_before_attempt,
     worth_another_attempt,
 )
-from fulgurite.receipts import PaymentUpdate, PaymentView, Receipt
-from fulgurite.requests import Order, PaymentRequest, send_until
 
 # A timeline is for reading; what is older than this many lines is in the history.
 _TIMELINE_LINES = 40
