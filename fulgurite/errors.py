@@ -49,7 +49,19 @@ class UnknownNodeError(InvalidRequestError):
 
 
 class RefusedByNodeError(InvalidRequestError):
-    """LND refused the request before it became a payment, in words we do not know."""
+    """LND refused the request before it had any effect, in words we do not know."""
+
+
+class KeyReusedError(InvalidRequestError):
+    """The caller's key belongs to another request. One key, one intent."""
+
+
+class UnsafeUrlError(InvalidRequestError):
+    """A webhook's URL leads, or could lead, to where no webhook may go."""
+
+
+class UnknownEndpointError(InvalidRequestError):
+    """No webhook endpoint of that name is configured."""
 
 
 # The operator's to mend. The same call works once the node or its credential is right.
@@ -90,6 +102,31 @@ class PaymentNotFoundError(FulguriteError):
 
 class AlreadyExistsError(FulguriteError):
     """LND has this payment already: under way or settled. Track it."""
+
+
+class InvoiceNotFoundError(FulguriteError):
+    """LND does not know the invoice."""
+
+
+class InvoiceExistsError(FulguriteError):
+    """LND has an invoice of this payment hash already: look it up."""
+
+
+class InvoiceDecidedError(FulguriteError):
+    """The invoice was settled, canceled or never held: look it up, it may not be what we wanted."""
+
+
+# Found while telling others. The event stays; only its delivery waits.
+
+
+class DeliveryError(FulguriteError):
+    """An endpoint did not take a webhook. It is sent again later."""
+
+    retryable = True
+
+
+class EndpointGoneError(FulguriteError):
+    """An endpoint says that it wants no more webhooks (HTTP 410)."""
 
 
 def by_name(name: str) -> type[FulguriteError] | None:

@@ -53,6 +53,14 @@ class PaymentHash(_Hex):
     _WHAT = "a payment hash is 64 hex characters"
 
 
+class Digest(_Hex):
+    """A SHA-256 of something that is kept elsewhere."""
+
+    __slots__ = ()
+    _PATTERN = "[0-9a-f]{64}"
+    _WHAT = "a SHA-256 is 64 hex characters"
+
+
 class NodePubkey(_Hex):
     """A node's identity: a compressed secp256k1 public key."""
 

@@ -29,6 +29,42 @@ def is_payment_id(workflow_id: str) -> bool:
     return True
 
 
+def invoice_id(payment_hash: PaymentHash) -> str:
+    return f"invoice/{payment_hash}"
+
+
+def invoice_key_id(key: str) -> str:
+    """The workflow that makes the invoice of a caller's key."""
+    return f"invoice-key/{key}"
+
+
+def invoice_stream_id(node: str) -> str:
+    return f"invoice-stream/{node}"
+
+
+def event_id(event: str) -> str:
+    return f"event/{event}"
+
+
+def relay_id(payment_hash: PaymentHash) -> str:
+    """An invoice that is held until a payment of the same hash has its verdict."""
+    return f"relay/{payment_hash}"
+
+
+def reconciliation_id(node: str, time: str) -> str:
+    return f"reconcile/{node}/{time}"
+
+
 def node_queue(node: str) -> str:
     """The queue of the workers that hold this node's pay credential."""
     return f"{TASK_QUEUE}/{node}"
+
+
+def invoice_queue(node: str) -> str:
+    """The queue of the workers that hold this node's invoice credential."""
+    return f"{TASK_QUEUE}/{node}/invoices"
+
+
+def webhook_queue(endpoint: str) -> str:
+    """One queue an endpoint, so that a slow one delays nobody else."""
+    return f"{TASK_QUEUE}/webhooks/{endpoint}"
