@@ -20,9 +20,11 @@ from pydantic_settings import (
 )
 
 from fulgurite.errors import InvalidRequestError
+from fulgurite.invoices.requests import EndpointName
 from fulgurite.model import mistakes
 from fulgurite.sealing import SealingKey, UnsealingKey
 from nodes.config import LndConfig
+from nodes.webhooks.config import WebhookConfig
 
 CONFIG_VARIABLE = "FULGURITE_CONFIG"
 
@@ -52,6 +54,10 @@ class Settings(BaseSettings):
         default=None, description="the public half, for clients that send keysends"
     )
 
+    webhooks: dict[EndpointName, WebhookConfig] = Field(
+        default_factory=dict, description="who is told of events; the same for every worker"
+    )
+
     metrics_address: str = Field(default="127.0.0.1:9464", description="Prometheus, /metrics")
     health_address: str = Field(default="127.0.0.1:9465", description="/livez and /readyz")
     log_level: Literal["debug", "info", "warning", "error"] = "info"
@@ -62,6 +68,7 @@ class Settings(BaseSettings):
     max_concurrent_payments: int = Field(
         default=200, ge=1, description="local activities under way in one worker"
     )
+    max_webhooks_at_once: int = Field(default=20, ge=1, description="to one endpoint")
     max_followed_payments: int = Field(
         default=2_000, ge=1, description="payments in flight that one worker follows"
     )

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from datetime import timedelta
+from functools import partial
 
 import structlog
 from temporalio.client import Client
@@ -15,42 +16,77 @@ from temporalio.worker import Worker
 
 import settings as configuration
 import telemetry
+from activities.events import Announcer, EventActivities
+from activities.invoices import InvoiceActivities
 from activities.payments import PaymentActivities
 from fulgurite import ids
 from fulgurite.errors import FulguriteError
 from nodes.registry import Nodes
+from nodes.webhooks.sender import Webhooks
 from settings import Settings
 from starter.connect import connect, leave
+from workflows.create_invoice import CreateInvoiceWorkflow
+from workflows.event import EventWorkflow
+from workflows.invoice import InvoiceWorkflow
 from workflows.payment import PaymentWorkflow
 
 log = structlog.get_logger()
 
 
-def workers(client: Client, settings: Settings, nodes: Nodes) -> Sequence[Worker]:
-    """One for workflows and their fast path, and one for each node that we can pay from."""
-    payments = PaymentActivities(nodes, settings.unsealing_key())
-    grace = timedelta(seconds=settings.graceful_shutdown_seconds)
-    of_workflows = Worker(
+def workers(
+    client: Client, settings: Settings, nodes: Nodes, webhooks: Webhooks
+) -> Sequence[Worker]:
+    """One for workflows and their fast path, and one for each node's role and each endpoint."""
+    key = settings.unsealing_key()
+    announcer = Announcer(client, webhooks)
+    payments = PaymentActivities(nodes, key)
+    invoices = InvoiceActivities(nodes, key, client, webhooks)
+    events = EventActivities(client, announcer, webhooks)
+    polls = partial(
+        Worker,
         client,
-        task_queue=ids.TASK_QUEUE,
-        workflows=[PaymentWorkflow],
-        activities=[payments.dispatch],
-        max_concurrent_local_activities=settings.max_concurrent_payments,
-        graceful_shutdown_timeout=grace,
+        graceful_shutdown_timeout=timedelta(seconds=settings.graceful_shutdown_seconds),
+        # The SDK would hold heartbeats back for longer, and the cancels that they bring.
+        max_heartbeat_throttle_interval=timedelta(seconds=1),
     )
-    of_nodes = [
-        Worker(
-            client,
+    of_workflows = polls(
+        task_queue=ids.TASK_QUEUE,
+        workflows=[PaymentWorkflow, CreateInvoiceWorkflow, InvoiceWorkflow, EventWorkflow],
+        activities=[payments.dispatch, invoices.create, events.emit, events.await_turn],
+        max_concurrent_local_activities=settings.max_concurrent_payments,
+    )
+    of_payers = [
+        polls(
             task_queue=ids.node_queue(node),
             activities=[payments.dispatch, payments.follow],
             max_concurrent_activities=settings.max_followed_payments,
-            # The SDK would hold heartbeats back for longer, and the cancels that they bring.
-            max_heartbeat_throttle_interval=timedelta(seconds=1),
-            graceful_shutdown_timeout=grace,
         )
         for node in nodes.paying()
     ]
-    return [of_workflows, *of_nodes] if settings.runs_workflows else of_nodes
+    of_receivers = [
+        polls(
+            task_queue=ids.invoice_queue(node),
+            activities=[
+                invoices.create,
+                invoices.look_up,
+                invoices.watch,
+                invoices.settle,
+                invoices.cancel,
+            ],
+            max_concurrent_activities=settings.max_followed_payments,
+        )
+        for node in nodes.receiving()
+    ]
+    of_endpoints = [
+        polls(
+            task_queue=ids.webhook_queue(name),
+            activities=[events.send, invoices.ask],
+            max_concurrent_activities=settings.max_webhooks_at_once,
+        )
+        for name in settings.webhooks
+    ]
+    at_the_nodes = [*of_payers, *of_receivers]
+    return [of_workflows, *at_the_nodes, *of_endpoints] if settings.runs_workflows else at_the_nodes
 
 
 async def run(settings: Settings) -> None:
@@ -58,7 +94,7 @@ async def run(settings: Settings) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    nodes = Nodes(settings.nodes)
+    nodes, webhooks = Nodes(settings.nodes), Webhooks(settings.webhooks)
     client = await connect(settings, telemetry.metrics_runtime(settings.metrics_address))
 
     async def ready() -> dict[str, str]:
@@ -66,9 +102,10 @@ async def run(settings: Settings) -> None:
 
     async with AsyncExitStack() as stack:
         stack.push_async_callback(nodes.close)
+        stack.push_async_callback(webhooks.close)
         await nodes.refuse_strangers()
         await stack.enter_async_context(telemetry.health_endpoint(settings.health_address, ready))
-        for worker in workers(client, settings, nodes):
+        for worker in workers(client, settings, nodes, webhooks):
             await stack.enter_async_context(worker)
         log.info("worker started", nodes=sorted(nodes), checks=await ready())
         await stop.wait()

@@ -29,15 +29,16 @@ from devnet.house import KINDS, ROOT, configured
 from devnet.node import LightningNode, TestInvoice
 from devnet.processes import Daemon
 from devnet.temporal import TemporalServer
+from fulgurite.attributes import REGISTRY
 from fulgurite.money import FeeLimit
 from fulgurite.payments.requests import PaymentRequest
 from fulgurite.payments.states import PaymentState
 from nodes.registry import Nodes
+from nodes.webhooks.sender import Webhooks
 from protos.lnrpc import lightning_pb2
 from protos.routerrpc import router_pb2, router_pb2_grpc
 from starter.client import FulguriteClient
 from starter.connect import connect
-from workflows.search_attributes import REGISTRY
 
 _BASELINE_QUEUE = "bench"
 _AMOUNT_MSAT = 1_000_000
@@ -143,7 +144,7 @@ async def prepared(kind: str, state_dir: Path) -> AsyncIterator[Bench]:
         temporal = await connect(settings)
         nodes = Nodes(settings.nodes)
         stack.push_async_callback(nodes.close)
-        for each in worker.workers(temporal, settings, nodes):
+        for each in worker.workers(temporal, settings, nodes, Webhooks({})):
             await stack.enter_async_context(each)
         baselines = Worker(
             temporal,

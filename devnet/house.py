@@ -24,7 +24,7 @@ from devnet.temporal import TemporalServer
 from fulgurite.sealing import UnsealingKey
 from nodes.config import LndConfig
 from settings import CONFIG_VARIABLE, Settings
-from workflows import search_attributes
+from fulgurite import attributes
 
 ROOT = Path(__file__).resolve().parent.parent
 KINDS = ("simulated", "regtest")
@@ -142,7 +142,7 @@ def furnished(state_dir: Path, network: Network, temporal: Temporal) -> House:
 async def house(kind: str, state_dir: Path, *, headless: bool = True) -> AsyncIterator[House]:
     """Everything but the worker, from nothing to ready; all of it ends with the block."""
     temporal = TemporalServer(
-        state_dir / "temporal", search_attributes=search_attributes.REGISTRY, headless=headless
+        state_dir / "temporal", search_attributes=attributes.REGISTRY, headless=headless
     )
     async with temporal, network(kind, state_dir / "network") as running:
         yield furnished(state_dir, running, temporal)

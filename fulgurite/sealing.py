@@ -7,6 +7,7 @@ and those who may see proofs of payment, can open one.
 
 from __future__ import annotations
 
+import hmac
 from base64 import b64decode, b64encode
 from typing import Annotated
 
@@ -61,6 +62,15 @@ class UnsealingKey:
     def secret_text(self) -> str:
         """For writing the key file, and nothing else."""
         return bytes(self._key).hex()
+
+    def preimage_of(self, key: str) -> Preimage:
+        """The preimage of the invoice that a caller's key stands for: always the same one.
+
+        So a repeated call makes the same invoice, also when Temporal has forgotten the first,
+        and a crash between LND's invoice and its answer leaves nothing behind.
+        """
+        label = f"fulgurite/invoice/1/{key}".encode()
+        return Preimage(hmac.digest(bytes(self._key), label, "sha256"))
 
     def open(self, sealed: Sealed) -> Preimage:
         """Raises InvalidRequestError when it was sealed to another key or altered."""

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from datetime import datetime
 from typing import Self
 
 from pydantic import Field, TypeAdapter, ValidationError
-from temporalio.client import Client, WorkflowExecution
+from temporalio.client import Client, WorkflowExecution, WorkflowFailureError
 from temporalio.common import (
     SearchAttributeKey,
     WorkflowIDConflictPolicy,
@@ -17,17 +18,21 @@ from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.runtime import Runtime
 
 from fulgurite import ids
-from fulgurite.errors import InvalidRequestError
+from fulgurite.errors import InvalidRequestError, KeyReusedError
 from fulgurite.identity import NodeName, NodePubkey, PaymentHash, Preimage
+from fulgurite.invoices.receipts import CreatedInvoice
+from fulgurite.invoices.requests import InvoiceRequest
 from fulgurite.model import Model
 from fulgurite.money import Msat
 from fulgurite.payments.requests import Keysend, Order, PaymentRequest, understand
 from fulgurite.payments.states import FailureReason, PaymentState
 from fulgurite.sealing import SealingKey
 from starter.connect import TemporalSettings, connect
-from starter.errors import temporal_errors
+from starter.errors import of_failed_workflow, temporal_errors
+from starter.invoice import Invoice
 from starter.payment import Payment
 from workflows import search_attributes
+from workflows.create_invoice import CreateInvoiceWorkflow
 from workflows.payment import PaymentWorkflow
 
 _NODE_NAME: TypeAdapter[str] = TypeAdapter(NodeName)
@@ -94,6 +99,54 @@ class FulguriteClient:
                 PaymentWorkflow.run, ids.payment_id(order.payment_hash)
             )
         return Payment(order.payment_hash, handle, attached=attached)
+
+    async def create_invoice(self, request: InvoiceRequest) -> CreatedInvoice:
+        """An invoice that can be given to a payer, watched from before it is.
+
+        Safe to call again with the same request, at any time: it gives the same invoice.
+        Raises KeyReusedError when the key belongs to another request, other
+        InvalidRequestErrors when LND or we refuse it, TemporalUnavailableError.
+        """
+        key_id = ids.invoice_key_id(request.key)
+        try:
+            with temporal_errors():
+                handle = await self._client.start_workflow(
+                    CreateInvoiceWorkflow.run,
+                    request,
+                    id=key_id,
+                    task_queue=ids.TASK_QUEUE,
+                    id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
+                    id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE,
+                    search_attributes=search_attributes.of_invoice_request(request),
+                    static_summary=f"invoice {request.key} of {request.node}",
+                    request_eager_start=True,
+                )
+                created = await handle.result()
+        except WorkflowFailureError as failure:
+            raise of_failed_workflow(failure, key_id) from failure
+        if created.request != request:
+            raise KeyReusedError(
+                f"the key {request.key} belongs to another invoice: take a new one"
+            )
+        return created
+
+    async def invoice(self, key: str) -> Invoice:
+        """The invoice of a caller's key, or of a payment hash.
+
+        Raises NotRetainedError when Temporal knows no such key: `create_invoice` with the
+        same request finds it again.
+        """
+        with suppress(ValueError):
+            return Invoice(self._client, PaymentHash(key.strip().removeprefix("invoice/")))
+        key_id = ids.invoice_key_id(key)
+        try:
+            with temporal_errors():
+                created = await self._client.get_workflow_handle_for(
+                    CreateInvoiceWorkflow.run, key_id
+                ).result()
+        except WorkflowFailureError as failure:
+            raise of_failed_workflow(failure, key_id) from failure
+        return Invoice(self._client, created.payment_hash)
 
     def payment(self, payment_hash: str) -> Payment:
         """The handle of a payment, known or not. Raises InvalidRequestError for no hash."""

@@ -14,8 +14,8 @@ from temporalio.service import RPCError, RPCStatusCode
 from fulgurite.errors import FulguriteError, InvalidRequestError, by_name
 
 
-class UnknownPaymentError(InvalidRequestError):
-    """Temporal retains no workflow of this payment hash."""
+class NotRetainedError(InvalidRequestError):
+    """Temporal retains no such payment, invoice or event."""
 
 
 class TemporalUnavailableError(FulguriteError):
@@ -45,7 +45,7 @@ def temporal_errors() -> Iterator[None]:
     """Tells Temporal's own errors in our words.
 
     Raises TemporalUnavailableError, TemporalRefusedError, WorkerUnavailableError or
-    UnknownPaymentError.
+    NotRetainedError.
     """
     try:
         yield
@@ -56,9 +56,9 @@ def temporal_errors() -> Iterator[None]:
                     f"{error.message} Create it, or set FULGURITE_TEMPORAL_NAMESPACE"
                 ) from error
             case RPCStatusCode.NOT_FOUND:
-                raise UnknownPaymentError(
-                    "Temporal retains no such payment: check the hash, or ask LND, which keeps "
-                    "every payment (`lncli trackpayment HASH`)"
+                raise NotRetainedError(
+                    "Temporal retains nothing of that name: check the hash or key, or ask LND, "
+                    "which keeps everything (`lncli trackpayment HASH`, `lncli lookupinvoice HASH`)"
                 ) from error
             case (
                 RPCStatusCode.FAILED_PRECONDITION
@@ -100,9 +100,9 @@ def told(cause: BaseException) -> FulguriteError | None:
     return kind(cause.message) if kind else None
 
 
-def of_failed_workflow(failure: WorkflowFailureError, payment: str) -> FulguriteError:
-    """Why a payment's workflow has no receipt: refused, or ended by force."""
+def of_failed_workflow(failure: WorkflowFailureError, workflow_id: str) -> FulguriteError:
+    """Why a workflow has no receipt: refused, or ended by force."""
     return told(failure.cause) or VerdictUnknownError(
-        f"{payment} was ended in Temporal before LND's verdict ({failure.cause}), and LND may "
-        "still pay. Ask for the same payment again: it learns LND's word and never pays twice"
+        f"{workflow_id} was ended in Temporal before LND's verdict ({failure.cause}), and LND goes "
+        "on. Ask for the same again: it learns LND's word, and nothing happens twice"
     )

@@ -23,8 +23,8 @@ from fulgurite.payments.receipts import PaymentView, Receipt
 from fulgurite.payments.requests import Approval, Cancellation, Rejection
 from fulgurite.payments.states import PAYMENT
 from starter.errors import (
+    NotRetainedError,
     TemporalUnavailableError,
-    UnknownPaymentError,
     WorkerUnavailableError,
     of_failed_workflow,
     temporal_errors,
@@ -44,7 +44,7 @@ Answer = TypeVar("Answer")
 class Payment:
     """A handle: cheap, without a connection of its own, and no proof that the payment exists.
 
-    Every method raises UnknownPaymentError when Temporal retains no such payment, and all
+    Every method raises NotRetainedError when Temporal retains no such payment, and all
     but `receipt` raise TemporalUnavailableError when it does not answer. Neither says
     anything about the money: only a receipt does.
     """
@@ -155,7 +155,7 @@ class Payment:
                 f"no worker answered within {_PATIENCE.seconds} s, and the order may still be "
                 "carried out: start `fulgurite-worker`, then look at the payment"
             ) from late
-        except UnknownPaymentError as error:
+        except NotRetainedError as error:
             # An update does not tell an ended workflow from an unknown one; a query does.
             view = await self.view()
             raise InvalidRequestError(f"too late: the payment is {view.state}") from error

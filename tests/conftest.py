@@ -11,10 +11,11 @@ from temporalio.client import Client
 import worker
 from devnet.house import House, furnished, house, network
 from devnet.temporal_postgres import TemporalOnPostgres
+from fulgurite.attributes import REGISTRY
 from nodes.registry import Nodes
+from nodes.webhooks.sender import Webhooks
 from starter.client import FulguriteClient
 from starter.connect import connect
-from workflows.search_attributes import REGISTRY
 
 HOUSES = [
     pytest.param("simulated", id="simulated"),
@@ -55,9 +56,10 @@ async def client(temporal: Client) -> FulguriteClient:
 @pytest.fixture
 async def working(home: House, temporal: Client) -> AsyncIterator[None]:
     """A worker in this process, on the client's own connection: the fast path, eager start."""
-    nodes = Nodes(home.settings.nodes)
+    nodes, webhooks = Nodes(home.settings.nodes), Webhooks(home.settings.webhooks)
     async with AsyncExitStack() as stack:
         stack.push_async_callback(nodes.close)
-        for each in worker.workers(temporal, home.settings, nodes):
+        stack.push_async_callback(webhooks.close)
+        for each in worker.workers(temporal, home.settings, nodes, webhooks):
             await stack.enter_async_context(each)
         yield

@@ -9,7 +9,7 @@ from temporalio.common import RetryPolicy
 from temporalio.exceptions import ActivityError, ApplicationError
 
 from fulgurite.calls import Call, Gives, Takes
-from fulgurite.errors import InvalidRequestError, by_name
+from fulgurite.errors import FulguriteError, InvalidRequestError, by_name
 
 # One try: what a local activity cannot tell is asked again where operators see it.
 _ONCE = RetryPolicy(maximum_attempts=1)
@@ -24,14 +24,16 @@ _HEARTBEAT_TIMEOUT = timedelta(seconds=15)
 ACTIVITY_ERRORS = (ActivityError, ApplicationError)
 
 
-async def call_local(call: Call[Takes, Gives], ask: Takes, *, summary: str) -> Gives:
-    """Within the workflow's task, on the worker that runs it. Not retried."""
+async def call_local(
+    call: Call[Takes, Gives], ask: Takes, *, summary: str, for_ever: bool = False
+) -> Gives:
+    """Within the workflow's task, on the worker that runs it. Tried once, unless `for_ever`."""
     given: Gives = await workflow.execute_local_activity(
         call.name,
         ask,
         result_type=call.gives,
         start_to_close_timeout=_LOCAL_TIMEOUT,
-        retry_policy=_ONCE,
+        retry_policy=_FOR_EVER if for_ever else _ONCE,
         summary=summary,
     )
     return given
@@ -53,6 +55,34 @@ def start_on(
         summary=summary,
     )
     return handle
+
+
+async def try_on(
+    queue: str,
+    call: Call[Takes, Gives],
+    ask: Takes,
+    *,
+    at_most: timedelta,
+    start_within: timedelta,
+    summary: str,
+) -> Gives:
+    """On a task queue, once: who calls decides whether and when to try again."""
+    given: Gives = await workflow.execute_activity(
+        call.name,
+        ask,
+        task_queue=queue,
+        result_type=call.gives,
+        start_to_close_timeout=at_most,
+        schedule_to_start_timeout=start_within,
+        retry_policy=_ONCE,
+        summary=summary,
+    )
+    return given
+
+
+def refused(error: FulguriteError) -> ApplicationError:
+    """A refusal in Temporal's form: what `refusal` and the client know it by."""
+    return ApplicationError(str(error), type=type(error).__name__, non_retryable=True)
 
 
 def refusal(error: ActivityError | ApplicationError) -> ApplicationError | None:

@@ -1,9 +1,12 @@
-"""What Prometheus is told of payments, beside the SDK's own metrics and on the same port."""
+"""What Prometheus is told, beside the SDK's own metrics and on the same port."""
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 from temporalio import workflow
 
+from fulgurite.invoices.receipts import InvoiceReceipt
 from fulgurite.payments.receipts import Receipt
 
 
@@ -19,3 +22,21 @@ def count(receipt: Receipt) -> None:
     meter.create_histogram_timedelta(
         "fulgurite_payment_duration_seconds", "from request to receipt", "s"
     ).record(receipt.completed_at - receipt.requested_at)
+
+
+def count_invoice(receipt: InvoiceReceipt) -> None:
+    """An invoice that ended."""
+    meter = workflow.metric_meter().with_additional_attributes(
+        {"node": receipt.node, "status": receipt.status}
+    )
+    meter.create_counter("fulgurite_invoices_total", "invoices that ended").add(1)
+    meter.create_counter("fulgurite_invoice_paid_msat_total", "received", "msat").add(
+        receipt.paid_msat if receipt.settled_at else 0
+    )
+    if receipt.late_seconds is not None:
+        meter.create_counter(
+            "fulgurite_invoice_late_payers_total", "payers who came after the expiry"
+        ).add(max(1, receipt.late_attempts))
+        meter.create_histogram_timedelta(
+            "fulgurite_invoice_lateness_seconds", "from the expiry to the last payer", "s"
+        ).record(timedelta(seconds=receipt.late_seconds))

@@ -33,7 +33,7 @@ from fulgurite.payments.requests import (
 )
 from fulgurite.payments.states import PAYMENT, PaymentEvent, PaymentState, pause_before_attempt
 from workflows import metrics, search_attributes
-from workflows.calling import ACTIVITY_ERRORS, call_local, refusal, start_on
+from workflows.calling import ACTIVITY_ERRORS, call_local, refusal, refused, start_on
 
 # The fast path listens for this long. A workflow task that takes five seconds earns a warning,
 # and one that takes ten is given to another worker.
@@ -81,7 +81,7 @@ class PaymentWorkflow:
         except (ValidationError, FulguriteError) as error:
             if self._progress.state is not PaymentState.REQUESTED:
                 raise  # money may be in flight: wait for a worker that understands it
-            self._refusal = _refused(
+            self._refusal = refused(
                 InvalidRequestError(mistakes(error))
                 if isinstance(error, ValidationError)
                 else error
@@ -166,8 +166,8 @@ class PaymentWorkflow:
             self._may_send = False
         except ACTIVITY_ERRORS as error:
             self._may_send = False
-            if refused := refusal(error):
-                self._refuse(refused)
+            if reason := refusal(error):
+                self._refuse(reason)
             else:
                 await self._keep_going(error)
             return
@@ -286,13 +286,13 @@ class PaymentWorkflow:
         if heard := self._progress.heard(update, workflow.now(), self._last_moment):
             self._fire(*heard)
 
-    def _refuse(self, refused: ApplicationError) -> None:
+    def _refuse(self, reason: ApplicationError) -> None:
         if self._progress.failures:
             # Something did move before: LND's verdict on it is the outcome.
-            self._fire(PaymentEvent.GIVEN_UP, f"no other attempt: {refused.message}")
+            self._fire(PaymentEvent.GIVEN_UP, f"no other attempt: {reason.message}")
             return
-        self._refusal = refused
-        self._fire(PaymentEvent.REFUSED, refused.message)
+        self._refusal = reason
+        self._fire(PaymentEvent.REFUSED, reason.message)
 
     def _lapse(self, because: str) -> None:
         expires_at = self._order.expires_at
@@ -304,7 +304,7 @@ class PaymentWorkflow:
             expired = InvoiceExpiredError(
                 f"the invoice expired at {expires_at.isoformat()}: ask the payee for a new one"
             )
-            self._refuse(_refused(expired))
+            self._refuse(refused(expired))
         else:
             self._fire(PaymentEvent.LAPSED, because)
 
@@ -393,11 +393,11 @@ class PaymentWorkflow:
     def _awaits_a_decision(self) -> None:
         self._must_be_understood()
         if self._progress.state is not PaymentState.AWAITING_APPROVAL:
-            raise _refused(
+            raise refused(
                 InvalidRequestError(f"nothing to decide: the payment is {self._progress.state}")
             )
         if self._decision:
-            raise _refused(InvalidRequestError("somebody has decided already"))
+            raise refused(InvalidRequestError("somebody has decided already"))
 
     @workflow.update
     async def cancel(self, cancellation: Cancellation) -> PaymentView:
@@ -410,7 +410,7 @@ class PaymentWorkflow:
     def _may_cancel(self, cancellation: Cancellation) -> None:  # noqa: ARG002 - any reason will do
         self._must_be_understood()
         if self._progress.state in PAYMENT.terminal:
-            raise _refused(
+            raise refused(
                 InvalidRequestError(f"nothing to cancel: the payment is {self._progress.state}")
             )
 
@@ -429,7 +429,3 @@ class PaymentWorkflow:
     @property
     def _last_moment(self) -> datetime:
         return self._progress.last_moment(self._request, self._order)
-
-
-def _refused(error: FulguriteError) -> ApplicationError:
-    return ApplicationError(str(error), type=type(error).__name__, non_retryable=True)

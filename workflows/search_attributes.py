@@ -1,28 +1,22 @@
-"""What operators search payments by. Stored in plain text: nothing secret, ever."""
+"""The attributes of `fulgurite.attributes` in Temporal's types."""
 
 from __future__ import annotations
 
 from temporalio.common import SearchAttributeKey, SearchAttributePair, TypedSearchAttributes
 
+from fulgurite import attributes
+from fulgurite.invoices.requests import InvoiceRequest
 from fulgurite.payments.requests import Order, PaymentRequest
 from fulgurite.payments.states import FailureReason, PaymentState
 
-STATE = SearchAttributeKey.for_keyword("FulguriteState")
-NODE = SearchAttributeKey.for_keyword("FulguriteNode")
-PAYMENT_HASH = SearchAttributeKey.for_keyword("FulguritePaymentHash")
-DESTINATION = SearchAttributeKey.for_keyword("FulguriteDestination")
-AMOUNT_MSAT = SearchAttributeKey.for_int("FulguriteAmountMsat")
-FAILURE_REASON = SearchAttributeKey.for_keyword("FulguriteFailureReason")
-
-# Name → type, for `temporal operator search-attribute create` and for the dev server.
-REGISTRY: dict[str, str] = {
-    STATE.name: "Keyword",
-    NODE.name: "Keyword",
-    PAYMENT_HASH.name: "Keyword",
-    DESTINATION.name: "Keyword",
-    AMOUNT_MSAT.name: "Int",
-    FAILURE_REASON.name: "Keyword",
-}
+STATE = SearchAttributeKey.for_keyword(attributes.STATE)
+NODE = SearchAttributeKey.for_keyword(attributes.NODE)
+PAYMENT_HASH = SearchAttributeKey.for_keyword(attributes.PAYMENT_HASH)
+DESTINATION = SearchAttributeKey.for_keyword(attributes.DESTINATION)
+AMOUNT_MSAT = SearchAttributeKey.for_int(attributes.AMOUNT_MSAT)
+FAILURE_REASON = SearchAttributeKey.for_keyword(attributes.FAILURE_REASON)
+KEY = SearchAttributeKey.for_keyword(attributes.KEY)
+EVENT_TYPE = SearchAttributeKey.for_keyword(attributes.EVENT_TYPE)
 
 
 def of_request(request: PaymentRequest, order: Order) -> TypedSearchAttributes:
@@ -36,4 +30,11 @@ def of_request(request: PaymentRequest, order: Order) -> TypedSearchAttributes:
             SearchAttributePair(AMOUNT_MSAT, order.amount),
             SearchAttributePair(FAILURE_REASON, FailureReason.NONE),
         ]
+    )
+
+
+def of_invoice_request(request: InvoiceRequest) -> TypedSearchAttributes:
+    """What the making of an invoice is started with."""
+    return TypedSearchAttributes(
+        [SearchAttributePair(NODE, request.node), SearchAttributePair(KEY, request.key)]
     )

@@ -35,3 +35,5 @@ search_attribute FulguritePaymentHash Keyword
 search_attribute FulguriteDestination Keyword
 search_attribute FulguriteAmountMsat Int
 search_attribute FulguriteFailureReason Keyword
+search_attribute FulguriteKey Keyword
+search_attribute FulguriteEventType Keyword

@@ -11,7 +11,6 @@ from fulgurite.invoices.requests import InvoiceRequest, Key
 from fulgurite.invoices.states import InvoiceState, LndInvoiceState
 from fulgurite.model import Model
 from fulgurite.money import Msat
-from fulgurite.sealing import Sealed
 
 
 class InvoiceUpdate(Model):
@@ -44,9 +43,6 @@ class CreatedInvoice(Model):
     payment_request: str = Field(description="BOLT11, for the payer")
     created_at: datetime
     expires_at: datetime
-    sealed_preimage: Sealed | None = Field(
-        default=None, description="null: the hash is somebody else's"
-    )
 
 
 class LateAttempt(Model):

@@ -34,6 +34,7 @@ class InvoiceEvent(StrEnum):
     CANCELED = "CANCELED"  # LND: CANCELED, before the expiry or after it was held
     SETTLE_DECIDED = "SETTLE_DECIDED"  # by the policy, a person or a program
     CANCEL_DECIDED = "CANCEL_DECIDED"  # the same; or the deadline's default
+    UNUSABLE = "UNUSABLE"  # the preimage that came with the order does not settle it
     TIME_OVER = "TIME_OVER"  # the expiry that is written in the invoice has passed
     WATCHED_ENOUGH = "WATCHED_ENOUGH"  # LND ended it unpaid, and the late watch is over
 
@@ -58,6 +59,7 @@ INVOICE = Lifecycle(
         Edge(_S.SETTLING, _E.SETTLED, _S.SETTLED, "LND took the money"),
         Edge(_S.SETTLING, _E.SETTLED_LATE, _S.PAID_LATE, "LND took it, and it was paid late"),
         Edge(_S.SETTLING, _E.CANCELED, _S.CANCELED, "the decision came too late for LND"),
+        Edge(_S.SETTLING, _E.UNUSABLE, _S.ACCEPTED, "the preimage was wrong: decide again"),
         Edge(_S.CANCELING, _E.CANCELED, _S.CANCELED, "LND sent it back"),
         Edge(_S.CANCELING, _E.HELD, _S.ACCEPTED, "it was paid in the same moment: decide again"),
         Edge(_S.CANCELING, _E.SETTLED, _S.SETTLED, "it was settled before the order arrived"),

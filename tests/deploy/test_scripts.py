@@ -11,7 +11,7 @@ import pytest
 
 from nodes.roles import PERMISSIONS, ROOT_KEY_IDS, Role
 from tests.deploy.compose import ROOT
-from workflows.search_attributes import REGISTRY
+from fulgurite.attributes import REGISTRY
 
 BAKE = ROOT / "deploy" / "bake-macaroons.sh"
 NAMESPACE = ROOT / "deploy" / "temporal" / "namespace.sh"

@@ -28,7 +28,7 @@ from devnet.temporal_postgres import DEPLOY, NAMESPACE, TemporalOnPostgres
 from devnet.waiting import eventually
 from telemetry import metrics_runtime
 from tests.deploy.metrics import metrics_in_use
-from workflows.search_attributes import REGISTRY
+from fulgurite.attributes import REGISTRY
 
 pytestmark = [
     pytest.mark.regtest,

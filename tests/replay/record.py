@@ -23,11 +23,12 @@ import worker
 from devnet.house import House, furnished
 from devnet.simulated import SimulatedNetwork
 from devnet.temporal import TemporalServer
+from fulgurite import attributes
 from nodes.registry import Nodes
+from nodes.webhooks.sender import Webhooks
 from settings import Settings
 from starter.connect import connect
 from tests.replay.shapes import SHAPES, Recording, Shape
-from workflows import search_attributes
 
 HISTORIES = Path(__file__).parent / "histories"
 
@@ -41,7 +42,7 @@ async def _house(folder: Path, *, impatient: bool) -> AsyncIterator[tuple[House,
     limits = {"limit.historyCount.suggestContinueAsNew": _SHORT_RUN_EVENTS} if impatient else {}
     temporal = TemporalServer(
         folder / "temporal",
-        search_attributes=search_attributes.REGISTRY,
+        search_attributes=attributes.REGISTRY,
         dynamic_config=limits,
     )
     async with temporal, SimulatedNetwork(folder / "network") as network:
@@ -54,7 +55,7 @@ async def working(client: Client, settings: Settings) -> AsyncIterator[None]:
     nodes = Nodes(settings.nodes)
     async with AsyncExitStack() as stack:
         stack.push_async_callback(nodes.close)
-        for each in worker.workers(client, settings, nodes):
+        for each in worker.workers(client, settings, nodes, Webhooks({})):
             await stack.enter_async_context(each)
         yield
 

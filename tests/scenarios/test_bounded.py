@@ -11,7 +11,7 @@ import pytest
 from devnet.house import House
 from devnet.node import ACCEPTED
 from devnet.temporal import TemporalServer
-from fulgurite import ids
+from fulgurite import attributes, ids
 from fulgurite.payments.requests import Cancellation
 from fulgurite.payments.states import PaymentState
 from starter.client import FulguriteClient
@@ -29,7 +29,7 @@ async def impatient(home: House, tmp_path: Path) -> AsyncIterator[House]:
     """The house with a Temporal that wants a new run after a few events."""
     async with TemporalServer(
         tmp_path,
-        search_attributes=search_attributes.REGISTRY,
+        search_attributes=attributes.REGISTRY,
         dynamic_config={"limit.historyCount.suggestContinueAsNew": SUGGEST_AFTER_EVENTS},
     ) as temporal:
         settings = home.settings.model_copy(update={"temporal_address": temporal.address})

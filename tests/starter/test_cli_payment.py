@@ -175,7 +175,7 @@ async def test_there_is_no_proof_of_what_is_not_settled(
 async def test_an_unknown_payment_is_told_as_that(fulgurite: Command, verb: str) -> None:
     result = await fulgurite("payment", verb, NOBODY, "--json")
     problem = valid(result.stdout, "problem")
-    assert (result.exit_code, problem["error"]) == (2, "UnknownPaymentError")
+    assert (result.exit_code, problem["error"]) == (2, "NotRetainedError")
     assert "check the hash" in problem["message"]
 
 

@@ -20,7 +20,7 @@ from starter import payment as payment_module
 from starter.client import FulguriteClient, PaymentSummary, keysend
 from starter.errors import (
     TemporalRefusedError,
-    UnknownPaymentError,
+    NotRetainedError,
     VerdictUnknownError,
     WorkerUnavailableError,
 )
@@ -94,13 +94,13 @@ async def test_a_refused_request_is_told_by_its_own_error(
 
 async def test_a_payment_that_temporal_does_not_retain_is_unknown(client: FulguriteClient) -> None:
     payment = client.payment(NOBODY)
-    with pytest.raises(UnknownPaymentError, match="check the hash"):
+    with pytest.raises(NotRetainedError, match="check the hash"):
         await payment.view()
-    with pytest.raises(UnknownPaymentError):
+    with pytest.raises(NotRetainedError):
         await payment.receipt()
-    with pytest.raises(UnknownPaymentError):
+    with pytest.raises(NotRetainedError):
         await payment.cancel(Cancellation())
-    with pytest.raises(UnknownPaymentError):
+    with pytest.raises(NotRetainedError):
         await anext(payment.watch())
     with pytest.raises(InvalidRequestError, match="64 hex"):
         client.payment("payment/12")

@@ -21,7 +21,7 @@ from starter.cli.exits import MEANINGS
 from starter.cli.main import app
 from starter.schemas import FOLDER
 from tests.scenarios.telling import SIMULATED_ONLY
-from workflows import search_attributes
+from fulgurite import attributes
 
 from .conftest import valid
 
@@ -74,7 +74,7 @@ async def test_the_examples_for_the_temporal_cli_pay_an_invoice(home: House) -> 
 def test_the_api_document_names_what_there_is() -> None:
     names = [
         *(path.name for path in FOLDER.glob("*.schema.json")),
-        *(f"| `{name}` | {kind} |" for name, kind in search_attributes.REGISTRY.items()),
+        *(f"| `{name}` | {kind} |" for name, kind in attributes.REGISTRY.items()),
         *(f"`{state}`" for state in PAYMENT.terminal - {"REFUSED"}),
         f"| task queue | `{ids.TASK_QUEUE}` |",
     ]

@@ -9,22 +9,31 @@ from typing import Any, get_type_hints
 import pytest
 from temporalio.activity import _Definition
 
+from activities.events import EventActivities
 from activities.heartbeats import HEARTBEAT_TIMEOUT
+from activities.invoices import InvoiceActivities
 from activities.payments import PaymentActivities
 from fulgurite.calls import Call
+from fulgurite.events import calls as events
 from fulgurite.identity import PaymentHash
-from fulgurite.payments import calls
+from fulgurite.invoices import calls as invoices
+from fulgurite.payments import calls as payments
 from fulgurite.payments.calls import Follow
 from workflows import calling
 
+HANDS = (PaymentActivities, InvoiceActivities, EventActivities)
 IMPLEMENTED = {
     definition.name: method
-    for _, method in inspect.getmembers(PaymentActivities, inspect.isfunction)
-    if (definition := _Definition.from_callable(method))
+    for hands in HANDS
+    for _, method in inspect.getmembers(hands, inspect.isfunction)
+    if (definition := _Definition.from_callable(method)) and definition.name
 }
-
-
-DECLARED = [call for module in (calls,) for call in vars(module).values() if isinstance(call, Call)]
+DECLARED = [
+    call
+    for module in (payments, invoices, events)
+    for call in vars(module).values()
+    if isinstance(call, Call)
+]
 
 
 @pytest.mark.parametrize("call", DECLARED, ids=lambda call: call.name)

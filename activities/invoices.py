@@ -1,0 +1,270 @@
+"""Invoices in LND. Safe to run again at any point: LND is asked what it has."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+from collections.abc import Awaitable
+from contextlib import suppress
+from datetime import UTC, datetime
+from typing import Final
+
+from pydantic import ValidationError
+from temporalio import activity
+from temporalio.client import Client
+from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
+from temporalio.exceptions import WorkflowAlreadyStartedError
+
+from activities.errors import application_error
+from activities.heartbeats import heartbeating, until_shutdown
+from activities.starting import searchable
+from fulgurite import attributes, ids
+from fulgurite.errors import (
+    CredentialError,
+    DeliveryError,
+    FulguriteError,
+    InvalidRequestError,
+    InvoiceDecidedError,
+    InvoiceExistsError,
+    KeyReusedError,
+)
+from fulgurite.identity import PaymentHash, Preimage
+from fulgurite.invoices.calls import (
+    ASK_CALLBACK,
+    CANCEL_INVOICE,
+    CREATE_INVOICE,
+    LOOK_UP_INVOICE,
+    SETTLE_INVOICE,
+    WATCH_INVOICE,
+    Asking,
+    Decided,
+    InvoiceOf,
+    Settle,
+    Watch,
+    Watched,
+)
+from fulgurite.invoices.progress import InvoiceOrder
+from fulgurite.invoices.receipts import CreatedInvoice, InvoiceUpdate
+from fulgurite.invoices.requests import InvoiceRequest
+from fulgurite.invoices.states import InvoiceState
+from fulgurite.sealing import UnsealingKey
+from nodes.lnd.invoices import LndInvoices, NodeInvoice
+from nodes.registry import Nodes
+from nodes.roles import Role
+from nodes.webhooks.sender import Webhooks
+
+_LOOK_AT_THE_CHAIN_SECONDS: Final = 5.0
+_PAUSE_SECONDS: Final = 1.0
+_REQUEST_MEMO: Final = "request_sha256"
+
+
+class InvoiceActivities:
+    """Invoices of every node whose invoice credential this worker holds."""
+
+    def __init__(self, nodes: Nodes, key: UnsealingKey, client: Client, webhooks: Webhooks) -> None:
+        self._nodes = nodes
+        self._key = key
+        self._client = client
+        self._webhooks = webhooks
+
+    @activity.defn(name=CREATE_INVOICE.name)
+    async def create(self, ask: InvoiceRequest) -> CreatedInvoice:
+        """The invoice of this key: written by LND, and watched by its workflow.
+
+        Raises KeyReusedError and other InvalidRequestErrors; NodeErrors, to be retried.
+        """
+        try:
+            return await self._create(ask)
+        except InvalidRequestError as error:
+            raise application_error(error) from error
+        except FulguriteError as error:
+            raise application_error(error, retryable=True) from error
+
+    async def _create(self, ask: InvoiceRequest) -> CreatedInvoice:
+        connection = self._nodes.connection(ask.node)
+        if not connection.holds(Role.INVOICE):
+            raise CredentialError(f"this worker holds no invoice macaroon of {ask.node}")
+        node = self._nodes.invoices(ask.node)
+        preimage, payment_hash = self._identity(ask)
+        try:
+            await node.add(ask, payment_hash, preimage)
+            existed = False
+        except InvoiceExistsError:
+            existed = True
+        written = await node.look_up(payment_hash)
+        if existed:
+            _check_same(ask, written)
+        created = CreatedInvoice(
+            request=ask,
+            payment_hash=payment_hash,
+            payment_request=written.payment_request,
+            created_at=written.created_at,
+            expires_at=written.expires_at,
+        )
+        await self._watch_over(
+            InvoiceOrder(
+                invoice=created,
+                sealed_preimage=self._key.sealing_key.seal(preimage) if preimage else None,
+            )
+        )
+        return created
+
+    def _identity(self, ask: InvoiceRequest) -> tuple[Preimage | None, PaymentHash]:
+        if ask.hold and ask.hold.payment_hash:
+            return None, ask.hold.payment_hash
+        preimage = self._key.preimage_of(ask.key)
+        return preimage, preimage.hash()
+
+    async def _watch_over(self, order: InvoiceOrder) -> None:
+        """Starts the invoice's workflow; its payment request is given out only after."""
+        created, ask = order.invoice, order.invoice.request
+        asked_sha256 = _sha256(ask)
+        try:
+            await self._client.start_workflow(
+                "InvoiceWorkflow",
+                order,
+                id=ids.invoice_id(created.payment_hash),
+                task_queue=ids.TASK_QUEUE,
+                id_conflict_policy=WorkflowIDConflictPolicy.FAIL,
+                # One that was ended by force is watched again; one that ended by itself is not.
+                id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE_FAILED_ONLY,
+                memo={_REQUEST_MEMO: asked_sha256},
+                search_attributes=searchable(
+                    {
+                        attributes.STATE: InvoiceState.OPEN,
+                        attributes.NODE: ask.node,
+                        attributes.PAYMENT_HASH: created.payment_hash,
+                        attributes.AMOUNT_MSAT: ask.amount_msat or 0,
+                        attributes.KEY: ask.key,
+                    }
+                ),
+                static_summary=f"invoice {ask.key} of {ask.node}",
+            )
+        except WorkflowAlreadyStartedError:
+            handle = self._client.get_workflow_handle(ids.invoice_id(created.payment_hash))
+            described = await handle.describe()
+            if await described.memo_value(_REQUEST_MEMO, None) != asked_sha256:
+                raise _reused(ask) from None
+
+    @activity.defn(name=LOOK_UP_INVOICE.name)
+    async def look_up(self, ask: InvoiceOf) -> InvoiceUpdate:
+        """LND's present word. Raises NodeErrors and InvoiceNotFoundError, to be retried."""
+        try:
+            return (await self._nodes.invoices(ask.node).look_up(ask.payment_hash)).update()
+        except FulguriteError as error:
+            raise application_error(error, retryable=True) from error
+
+    @activity.defn(name=SETTLE_INVOICE.name)
+    async def settle(self, ask: Settle) -> InvoiceUpdate:
+        """Takes what is held, and gives LND's word after that; twice is once.
+
+        Raises InvalidRequestError, not to be retried, where the preimage is not the invoice's.
+        """
+        node = self._nodes.invoices(ask.node)
+        try:
+            preimage = self._open(ask)
+        except InvalidRequestError as error:
+            raise application_error(error) from error
+        try:
+            return await _after(node.settle(preimage), node, ask.payment_hash)
+        except FulguriteError as error:
+            raise application_error(error, retryable=True) from error
+
+    def _open(self, ask: Settle) -> Preimage:
+        preimage = self._key.open(ask.sealed_preimage)
+        if not preimage.settles(ask.payment_hash):
+            raise InvalidRequestError("the sealed preimage does not belong to the payment hash")
+        return preimage
+
+    @activity.defn(name=CANCEL_INVOICE.name)
+    async def cancel(self, ask: InvoiceOf) -> InvoiceUpdate:
+        """Sends back what is held, and gives LND's word after that; twice is once."""
+        node = self._nodes.invoices(ask.node)
+        try:
+            return await _after(node.cancel(ask.payment_hash), node, ask.payment_hash)
+        except FulguriteError as error:
+            raise application_error(error, retryable=True) from error
+
+    @activity.defn(name=WATCH_INVOICE.name)
+    async def watch(self, ask: Watch) -> Watched:
+        """Follows one invoice until it leaves `state`, or until the time or height is there."""
+        try:
+            async with heartbeating():
+                return await until_shutdown(self._watch(ask))
+        except FulguriteError as error:
+            raise application_error(error, retryable=True) from error
+
+    async def _watch(self, ask: Watch) -> Watched:
+        node = self._nodes.invoices(ask.node)
+        while True:
+            invoice = await node.look_up(ask.payment_hash)
+            height = await node.height()
+            over = datetime.now(UTC) >= ask.until
+            reached = ask.until_height is not None and height >= ask.until_height
+            if invoice.state is not ask.state or over or reached:
+                return Watched(update=invoice.update(), height=height)
+            await self._next_change(node, ask)
+
+    async def _next_change(self, node: LndInvoices, ask: Watch) -> None:
+        """Returns on a change, and otherwise when it is time to look at the chain again."""
+        try:
+            async with (
+                asyncio.timeout(_LOOK_AT_THE_CHAIN_SECONDS),
+                node.watch(ask.payment_hash) as changes,
+            ):
+                async for invoice in changes:
+                    if invoice.state is not ask.state:
+                        return
+        except TimeoutError:
+            return
+        # lnd closed the stream without a change: do not ask it without a pause.
+        await asyncio.sleep(_PAUSE_SECONDS)
+
+    @activity.defn(name=ASK_CALLBACK.name)
+    async def ask(self, ask: Asking) -> Decided:
+        """A signed request with the held invoice; the answer is `{"verdict": "SETTLE"}`.
+
+        Raises DeliveryErrors, and says nothing where the answer is no verdict.
+        """
+        payment_hash = ask.view.receipt.payment_hash
+        body = ask.view.model_dump_json().encode()
+        try:
+            answer = await self._webhooks.send(ask.endpoint, f"ask-{payment_hash}", body)
+            return Decided.model_validate_json(answer.body)
+        except ValidationError:
+            unclear = DeliveryError(
+                f'{ask.endpoint}: the answer is no {{"verdict": "SETTLE"}} or "CANCEL"'
+            )
+            raise application_error(unclear) from None
+        except FulguriteError as error:
+            raise application_error(error) from error
+
+
+async def _after(
+    order: Awaitable[None], node: LndInvoices, payment_hash: PaymentHash
+) -> InvoiceUpdate:
+    """LND's word after an order; one that came too late changes nothing, and LND says so."""
+    with suppress(InvoiceDecidedError):
+        await order
+    return (await node.look_up(payment_hash)).update()
+
+
+def _check_same(ask: InvoiceRequest, written: NodeInvoice) -> None:
+    """What LND has under this hash must be what is asked for now."""
+    asked = (ask.amount_msat, ask.memo, ask.description_hash, ask.expiry_seconds)
+    found = (written.amount, written.memo, written.description_hash, written.expiry_seconds)
+    if asked != found or ask.private_channels != written.private:
+        raise _reused(ask)
+
+
+def _reused(ask: InvoiceRequest) -> KeyReusedError:
+    return KeyReusedError(
+        f"the key {ask.key} belongs to another invoice: repeat that request as it was, or "
+        "take a new key"
+    )
+
+
+def _sha256(ask: InvoiceRequest) -> str:
+    canonical = json.dumps(ask.model_dump(mode="json"), sort_keys=True)
+    return hashlib.sha256(canonical.encode()).hexdigest()

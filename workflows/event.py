@@ -1,0 +1,151 @@
+"""An event, from its happening to the last endpoint that wants it."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+
+from temporalio import workflow
+from temporalio.exceptions import ActivityError, ApplicationError
+
+from fulgurite import ids
+from fulgurite.errors import EndpointGoneError, InvalidRequestError
+from fulgurite.events.calls import AWAIT_TURN, SEND_WEBHOOK, Posting, Turn
+from fulgurite.events.delivery import (
+    DELIVERY,
+    DeliveryEvent,
+    DeliveryState,
+    DeliveryStatus,
+    EventDelivery,
+    EventReceipt,
+    Recipient,
+    pause_after,
+)
+from workflows import search_attributes
+from workflows.calling import refused, start_on, try_on
+
+# An endpoint's own timeout is at most a minute.
+_TRY_AT_MOST = timedelta(seconds=90)
+# No worker that knows the endpoint for so long counts as a failed try.
+_FIND_A_WORKER = timedelta(hours=1)
+_TURN_AT_MOST = timedelta(days=30)
+
+
+@workflow.defn(name="EventWorkflow")
+class EventWorkflow:
+    """Tells one event to every endpoint that wants it. Its id is `event/<event id>`.
+
+    Endpoints do not wait for each other. What none of the tries could deliver is dead, stays
+    findable, and can be replayed: as a new run of the same id, with the same `webhook-id`.
+    """
+
+    @workflow.init
+    def __init__(self, order: EventDelivery) -> None:
+        self._event = order.event
+        self._deliveries = {
+            each.endpoint: DeliveryStatus(endpoint=each.endpoint) for each in order.recipients
+        }
+        self._at_once: set[str] = set()
+
+    @workflow.run
+    async def run(self, order: EventDelivery) -> EventReceipt:
+        await asyncio.gather(*(self._deliver(each) for each in order.recipients))
+        await workflow.wait_condition(workflow.all_handlers_finished)
+        return self._receipt()
+
+    async def _deliver(self, recipient: Recipient) -> None:
+        name = recipient.endpoint
+        if recipient.ordered and self._event.after:
+            await start_on(
+                ids.TASK_QUEUE,
+                AWAIT_TURN,
+                Turn(event_id=self._event.after, endpoint=name),
+                at_most=_TURN_AT_MOST,
+                summary=f"{name}: after {self._event.after}",
+            )
+        self._fire(name, DeliveryEvent.TURN_CAME)
+        while True:
+            problem, gone = await self._try(name)
+            if problem is None:
+                self._fire(name, DeliveryEvent.TAKEN, delivered_at=workflow.now())
+                return
+            tries = self._deliveries[name].tries
+            pause = None if gone else pause_after(tries, workflow.random().random())
+            if pause is None:
+                self._fire(name, DeliveryEvent.GIVEN_UP, last_problem=problem, next_try_at=None)
+                workflow.upsert_search_attributes(
+                    [search_attributes.STATE.value_set(DeliveryState.DEAD)]
+                )
+                return
+            self._set(name, last_problem=problem, next_try_at=workflow.now() + pause)
+            await self._rest(name, pause)
+
+    async def _try(self, name: str) -> tuple[str | None, bool]:
+        """None when it was taken, or the problem; and whether the endpoint wants no more."""
+        tries = self._deliveries[name].tries + 1
+        self._set(name, tries=tries, next_try_at=None)
+        try:
+            await try_on(
+                ids.webhook_queue(name),
+                SEND_WEBHOOK,
+                Posting(endpoint=name, event=self._event),
+                at_most=_TRY_AT_MOST,
+                start_within=_FIND_A_WORKER,
+                summary=f"{self._event.type} to {name}, try {tries}",
+            )
+        except ActivityError as error:
+            cause = error.cause
+            gone = isinstance(cause, ApplicationError) and cause.type == EndpointGoneError.__name__
+            return str(cause or error), gone
+        return None, False
+
+    async def _rest(self, name: str, pause: timedelta) -> None:
+        try:
+            await workflow.wait_condition(
+                lambda: name in self._at_once, timeout=pause, timeout_summary=f"{name}: next try"
+            )
+        except TimeoutError:
+            return
+        self._at_once.discard(name)
+
+    @workflow.update
+    def send_now(self, endpoint: str) -> EventReceipt:
+        """The next try begins at once."""
+        self._at_once.add(endpoint)
+        return self._receipt()
+
+    @send_now.validator
+    def _may_send_now(self, endpoint: str) -> None:
+        status = self._deliveries.get(endpoint)
+        if status is None or status.state in DELIVERY.terminal:
+            waiting = ", ".join(
+                name
+                for name, each in self._deliveries.items()
+                if each.state not in DELIVERY.terminal
+            )
+            raise refused(
+                InvalidRequestError(f"nothing waits for {endpoint}; waiting: {waiting or 'none'}")
+            )
+
+    @workflow.query
+    def deliveries(self) -> EventReceipt:
+        return self._receipt()
+
+    def _fire(self, name: str, event: DeliveryEvent, **changes: object) -> None:
+        self._set(name, state=DELIVERY.fire(self._deliveries[name].state, event), **changes)
+
+    def _set(self, name: str, **changes: object) -> None:
+        self._deliveries[name] = self._deliveries[name].model_copy(update=changes)
+        workflow.set_current_details(self._details())
+
+    def _receipt(self) -> EventReceipt:
+        return EventReceipt(event=self._event, deliveries=tuple(self._deliveries.values()))
+
+    def _details(self) -> str:
+        lines = [f"### {self._event.type}", f"`{self._event.resource}`", ""]
+        lines += ["| endpoint | state | tries | next try | last problem |", "|---|---|---|---|---|"]
+        for each in self._deliveries.values():
+            when = f"{each.next_try_at:%m-%d %H:%M:%S}" if each.next_try_at else ""
+            problem = each.last_problem.replace("|", "/").replace("\n", " ")
+            lines.append(f"| {each.endpoint} | {each.state} | {each.tries} | {when} | {problem} |")
+        return "\n".join(lines)

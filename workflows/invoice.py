@@ -1,0 +1,455 @@
+"""An invoice, from LND's writing it to the last word on it."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import datetime, timedelta
+
+from temporalio import workflow
+from temporalio.exceptions import ActivityError, FailureError
+
+from fulgurite import ids
+from fulgurite.errors import InvalidRequestError
+from fulgurite.events.catalogue import OF_INVOICE, EventType, event
+from fulgurite.identity import PaymentHash
+from fulgurite.invoices.calls import (
+    ASK_CALLBACK,
+    CANCEL_INVOICE,
+    LOOK_UP_INVOICE,
+    SETTLE_INVOICE,
+    WATCH_INVOICE,
+    Asking,
+    InvoiceOf,
+    Settle,
+    Watch,
+    Watched,
+)
+from fulgurite.invoices.progress import InvoiceOrder, InvoiceProgress
+from fulgurite.invoices.receipts import (
+    InvoiceReceipt,
+    InvoiceUpdate,
+    InvoiceView,
+    LateAttempt,
+)
+from fulgurite.invoices.requests import (
+    Hold,
+    InvoiceCancellation,
+    Settlement,
+    Verdict,
+)
+from fulgurite.invoices.states import INVOICE, InvoiceEvent, InvoiceState, LndInvoiceState
+from fulgurite.model import Model
+from workflows import metrics, search_attributes
+from workflows.announcing import emit
+from workflows.calling import refusal, refused, start_on, try_on
+
+# LND cancels by its own clock, a moment after the expiry; then its word is final.
+_AFTER_EXPIRY = timedelta(seconds=2)
+_FIRST_PAUSE, _LONGEST_PAUSE = timedelta(seconds=2), timedelta(minutes=1)
+_UNARY_AT_MOST = timedelta(minutes=1)
+_WATCH = timedelta(hours=6)
+_ASK_AT_MOST, _ASK_AGAIN = timedelta(minutes=2), timedelta(seconds=15)
+
+
+@workflow.defn(name="InvoiceWorkflow")
+class InvoiceWorkflow:
+    """Watches one invoice of ours. Its id is `invoice/<payment hash>`.
+
+    It hears of a settlement from the node's stream, from reconciliation, or by asking LND
+    itself once the invoice has expired: whichever comes first, and it takes effect once.
+    """
+
+    @workflow.init
+    def __init__(self, order: InvoiceOrder) -> None:
+        self._invoice = order.invoice
+        self._sealed_preimage = order.sealed_preimage
+        self._progress = order.carried or InvoiceProgress()
+        self._heard: list[InvoiceUpdate] = []
+        self._cancel: InvoiceCancellation | None = None
+
+    @workflow.run
+    async def run(self, order: InvoiceOrder) -> InvoiceReceipt:  # noqa: ARG002 - read in __init__
+        """The receipt, whatever became of the invoice."""
+        story = asyncio.create_task(self._story())
+        while not story.done():
+            try:
+                await asyncio.shield(story)
+            except asyncio.CancelledError:
+                # An order like any other: LND must be told, and has the last word.
+                self._cancel = self._cancel or InvoiceCancellation(by="canceled in Temporal")
+        return story.result()
+
+    async def _story(self) -> InvoiceReceipt:
+        while self._progress.state not in INVOICE.terminal:
+            match self._progress.state:
+                case InvoiceState.OPEN:
+                    await self._wait_for_payer()
+                case InvoiceState.ACCEPTED:
+                    await self._decide()
+                case InvoiceState.SETTLING:
+                    await self._settle()
+                case InvoiceState.CANCELING:
+                    await self._call_off()
+                case InvoiceState.EXPIRED:
+                    await self._watch_for_late_payers()
+            if workflow.info().is_continue_as_new_suggested():
+                await self._carry_on_in_a_new_run()
+        await workflow.wait_condition(workflow.all_handlers_finished)
+        receipt = self._progress.receipt(self._invoice)
+        metrics.count_invoice(receipt)
+        return receipt
+
+    # The states, in the order in which an invoice meets them.
+
+    async def _wait_for_payer(self) -> None:
+        if not await self._news(
+            until=self._invoice.expires_at + _AFTER_EXPIRY,
+            summary="the invoice's expiry",
+            watch=LndInvoiceState.OPEN if self._hold else None,
+        ):
+            await self._fire(InvoiceEvent.TIME_OVER, "asking LND for its last word")
+        elif self._cancel and self._progress.state is InvoiceState.OPEN:
+            await self._fire(InvoiceEvent.CANCEL_DECIDED, self._by(self._cancel))
+
+    async def _watch_for_late_payers(self) -> None:
+        """LND's last word first; then those who come when it takes no payment any more."""
+        pause = _FIRST_PAUSE
+        while not self._progress.ended_unpaid:
+            self._heard.append(await self._ask_lnd())
+            await self._hear()
+            if self._progress.state is not InvoiceState.EXPIRED:
+                return
+            if not self._progress.ended_unpaid:
+                # LND was away at the expiry, or its clock is behind ours.
+                await self._news(until=workflow.now() + pause, summary="LND's last word")
+                pause = min(pause * 2, _LONGEST_PAUSE)
+        await self._announce(EventType.INVOICE_EXPIRED)
+        over = self._invoice.expires_at + timedelta(
+            seconds=self._invoice.request.late_watch_seconds
+        )
+        if not await self._news(until=over, summary="the late watch"):
+            await self._fire(InvoiceEvent.WATCHED_ENOUGH)
+
+    async def _decide(self) -> None:
+        hold, progress = self._hold, self._progress
+        assert hold is not None
+        verdict = progress.verdict or progress.verdict_of_policy(hold)
+        if verdict is None:
+            asking = asyncio.create_task(self._ask_for_a_verdict(hold))
+            try:
+                verdict = await self._verdict_in_time(hold)
+            finally:
+                asking.cancel()
+        if self._progress.state is not InvoiceState.ACCEPTED:
+            return
+        match verdict:
+            case Verdict.SETTLE:
+                await self._fire(InvoiceEvent.SETTLE_DECIDED, self._decided_by())
+            case Verdict.CANCEL:
+                await self._fire(InvoiceEvent.CANCEL_DECIDED, self._decided_by())
+
+    async def _verdict_in_time(self, hold: Hold) -> Verdict | None:
+        """The decision, or its default at the deadline; None when LND had the last word."""
+        progress = self._progress
+        until = progress.decide_before(hold)
+        assert until is not None
+        told = progress.undecided_told
+        if await self._news(
+            until=workflow.now() + _WATCH if told else until,
+            summary="the decision",
+            watch=LndInvoiceState.ACCEPTED,
+            until_height=None if told else progress.decide_before_height(),
+        ):
+            if self._cancel:
+                return Verdict.CANCEL
+            return progress.verdict
+        if not told:
+            progress.undecided_told = True
+            self._note(f"nobody decided in time: {hold.default}")
+            await self._announce(EventType.INVOICE_UNDECIDED)
+            if hold.default is not Verdict.KEEP:
+                progress.verdict = hold.default
+        return progress.verdict
+
+    async def _ask_for_a_verdict(self, hold: Hold) -> None:
+        """Whoever the policy names, until somebody has decided."""
+        progress = self._progress
+        if hold.workflow_id and not progress.asked:
+            await self._signal(hold.workflow_id, "invoice_accepted", self._view())
+            progress.asked = True
+        while hold.callback and progress.verdict is None:
+            try:
+                decided = await try_on(
+                    ids.webhook_queue(hold.callback),
+                    ASK_CALLBACK,
+                    Asking(endpoint=hold.callback, view=self._view()),
+                    at_most=_ASK_AT_MOST,
+                    start_within=_ASK_AT_MOST,
+                    summary=f"ask {hold.callback}",
+                )
+            except ActivityError as error:
+                self._note(f"{hold.callback} did not decide: {error.cause or error}")
+            else:
+                if decided.verdict in {Verdict.SETTLE, Verdict.CANCEL}:
+                    progress.verdict = decided.verdict
+                    self._note(f"{hold.callback} says {decided.verdict}")
+                    return
+            await workflow.sleep(_ASK_AGAIN, summary=f"ask {hold.callback} again")
+
+    async def _settle(self) -> None:
+        settlement = self._progress.settlement
+        sealed = (settlement and settlement.sealed_preimage) or self._sealed_preimage
+        assert sealed is not None  # the update's validator, or the making of the invoice, saw to it
+        try:
+            # The preimage is in the history by now: it outlives whatever dies here.
+            update = await start_on(
+                ids.invoice_queue(self._node),
+                SETTLE_INVOICE,
+                Settle(node=self._node, payment_hash=self._hash, sealed_preimage=sealed),
+                at_most=_UNARY_AT_MOST,
+                summary="settle",
+            )
+        except ActivityError as error:
+            reason = refusal(error)
+            if reason is None:
+                raise
+            self._progress.settlement = None
+            await self._fire(InvoiceEvent.UNUSABLE, reason.message)
+            return
+        await self._hear_or_rest(update)
+
+    async def _call_off(self) -> None:
+        update = await start_on(
+            ids.invoice_queue(self._node),
+            CANCEL_INVOICE,
+            InvoiceOf(node=self._node, payment_hash=self._hash),
+            at_most=_UNARY_AT_MOST,
+            summary="cancel",
+        )
+        self._cancel = None
+        await self._hear_or_rest(update)
+
+    # What the states share.
+
+    async def _news(
+        self,
+        *,
+        until: datetime,
+        summary: str,
+        watch: LndInvoiceState | None = None,
+        until_height: int | None = None,
+    ) -> bool:
+        """Waits for LND's word or an order; False when neither came in time.
+
+        `watch`: also follows the invoice itself, which tells what the node's stream does not.
+        """
+        before = self._progress.state, self._progress.ended_unpaid
+        watching = asyncio.create_task(self._watch(watch, until, until_height)) if watch else None
+        try:
+            while before == (self._progress.state, self._progress.ended_unpaid):
+                if self._decided:
+                    return True
+                if watching and watching.done() and not self._heard:
+                    watching.result()
+                    return False  # the height is reached
+                await workflow.wait_condition(
+                    lambda: (
+                        bool(self._heard)
+                        or self._decided
+                        or (watching is not None and watching.done())
+                    ),
+                    timeout=max(until - workflow.now(), timedelta(0)),
+                    timeout_summary=summary,
+                )
+                await self._hear()
+        except TimeoutError:
+            return False
+        finally:
+            if watching and not watching.done():
+                watching.cancel()
+        return True
+
+    @property
+    def _decided(self) -> bool:
+        """Somebody has given an order that the present state can carry out."""
+        if self._progress.state is InvoiceState.OPEN:
+            return self._cancel is not None
+        held = self._progress.state is InvoiceState.ACCEPTED
+        return held and (self._cancel is not None or self._progress.verdict is not None)
+
+    async def _watch(self, state: LndInvoiceState, until: datetime, height: int | None) -> None:
+        while workflow.now() < until:
+            watched: Watched = await start_on(
+                ids.invoice_queue(self._node),
+                WATCH_INVOICE,
+                Watch(
+                    node=self._node,
+                    payment_hash=self._hash,
+                    state=state,
+                    until=min(until, workflow.now() + _WATCH),
+                    until_height=height,
+                ),
+                at_most=_WATCH + timedelta(hours=1),
+                summary=f"until it is no longer {state}",
+            )
+            if watched.update.state is not state:
+                self._heard.append(watched.update)
+                return
+            if height is not None and watched.height >= height:
+                return
+
+    async def _ask_lnd(self) -> InvoiceUpdate:
+        return await start_on(
+            ids.invoice_queue(self._node),
+            LOOK_UP_INVOICE,
+            InvoiceOf(node=self._node, payment_hash=self._hash),
+            at_most=_UNARY_AT_MOST,
+            summary="look up",
+        )
+
+    async def _hear_or_rest(self, update: InvoiceUpdate) -> None:
+        """After an order: LND's word on it; a pause where it has not been carried out yet."""
+        before = self._progress.state
+        self._heard.append(update)
+        await self._hear()
+        if self._progress.state is before:
+            await workflow.sleep(_FIRST_PAUSE, summary="LND has not carried it out yet")
+
+    async def _hear(self) -> None:
+        while self._heard:
+            update = self._heard.pop(0)
+            if moved := self._progress.heard(self._invoice, update, workflow.now()):
+                await self._fire(*moved)
+
+    async def _fire(self, moved_by: InvoiceEvent, words: str = "") -> None:
+        progress = self._progress
+        progress.fire(moved_by, workflow.now(), words)
+        workflow.logger.info("invoice moved", extra={"moved_by": moved_by, "state": progress.state})
+        self._show()
+        workflow.upsert_search_attributes([search_attributes.STATE.value_set(progress.state)])
+        if kind := OF_INVOICE.get(progress.state):
+            await self._announce(kind)
+
+    async def _announce(self, kind: EventType, number: int | None = None) -> None:
+        """Tells the world. Once an invoice and kind, however often it is said."""
+        data: Model = (
+            self._view()
+            if kind in {EventType.INVOICE_ACCEPTED, EventType.INVOICE_UNDECIDED}
+            else self._progress.receipt(self._invoice)
+        )
+        news = event(
+            kind,
+            data,
+            subject=self._hash if number is None else f"{self._hash}-{number}",
+            resource=ids.invoice_id(self._hash),
+            node=self._node,
+            timestamp=workflow.now(),
+            after=self._progress.last_event,
+        )
+        self._progress.last_event = news.id
+        await emit(news)
+        if to := self._invoice.request.notify_workflow_id:
+            await self._signal(to, "fulgurite_event", news)
+
+    async def _signal(self, workflow_id: str, signal: str, data: Model) -> None:
+        try:
+            await workflow.get_external_workflow_handle(workflow_id).signal(signal, data)
+        except FailureError as error:
+            self._note(f"could not signal {workflow_id}: {error}")
+
+    async def _carry_on_in_a_new_run(self) -> None:
+        await workflow.wait_condition(workflow.all_handlers_finished)
+        if self._progress.state not in INVOICE.terminal and not self._heard and not self._decided:
+            workflow.continue_as_new(
+                InvoiceOrder(
+                    invoice=self._invoice,
+                    sealed_preimage=self._sealed_preimage,
+                    carried=self._progress,
+                )
+            )
+
+    def _note(self, words: str) -> None:
+        self._progress.note(words, workflow.now())
+        self._show()
+
+    def _show(self) -> None:
+        workflow.set_current_details(self._progress.details(self._invoice))
+
+    def _view(self) -> InvoiceView:
+        return self._progress.view(self._invoice)
+
+    def _decided_by(self) -> str:
+        progress = self._progress
+        if self._cancel:
+            return self._by(self._cancel)
+        if progress.settlement:
+            return f"by {progress.settlement.by}"
+        return "nobody decided in time" if progress.undecided_told else "by the policy"
+
+    @staticmethod
+    def _by(order: InvoiceCancellation) -> str:
+        return f"by {order.by} {order.reason}".rstrip()
+
+    # What the stream, operators and callers may say and ask.
+
+    @workflow.signal
+    def heard(self, update: InvoiceUpdate) -> None:
+        """LND's word, from whoever heard it. The same word again changes nothing."""
+        self._heard.append(update)
+
+    @workflow.signal
+    async def late_attempt(self, attempt: LateAttempt) -> None:
+        """Somebody tried to pay when LND took it no more."""
+        if self._progress.state is InvoiceState.EXPIRED:
+            self._progress.late_attempts.append(attempt)
+            self._note(f"a late payer came with {attempt.amount_msat}")
+            await self._announce(EventType.INVOICE_LATE_ATTEMPT, len(self._progress.late_attempts))
+
+    @workflow.update
+    def settle(self, settlement: Settlement) -> InvoiceView:
+        """Take what is held. The order is durable once this returns; LND is told next."""
+        self._progress.settlement = settlement
+        self._progress.verdict = Verdict.SETTLE
+        return self._view()
+
+    @settle.validator
+    def _may_settle(self, settlement: Settlement) -> None:
+        self._must_be({InvoiceState.ACCEPTED}, "settle")
+        theirs = self._hold is not None and self._hold.payment_hash is not None
+        if theirs != (settlement.sealed_preimage is not None):
+            wanted = 'bring its preimage: "sealed_preimage"' if theirs else "we hold its preimage"
+            raise refused(InvalidRequestError(f"this invoice was made for a hash: {wanted}"))
+
+    @workflow.update
+    def cancel(self, cancellation: InvoiceCancellation) -> InvoiceView:
+        """Call it off. The order is durable once this returns; LND is told next."""
+        self._cancel = cancellation
+        return self._view()
+
+    @cancel.validator
+    def _may_cancel(self, cancellation: InvoiceCancellation) -> None:  # noqa: ARG002 - any will do
+        self._must_be({InvoiceState.OPEN, InvoiceState.ACCEPTED}, "cancel")
+
+    def _must_be(self, states: set[InvoiceState], verb: str) -> None:
+        if self._progress.state not in states:
+            raise refused(
+                InvalidRequestError(f"nothing to {verb}: the invoice is {self._progress.state}")
+            )
+        if self._decided:
+            raise refused(InvalidRequestError("somebody has decided already"))
+
+    @workflow.query
+    def view(self) -> InvoiceView:
+        return self._view()
+
+    @property
+    def _hold(self) -> Hold | None:
+        return self._invoice.request.hold
+
+    @property
+    def _node(self) -> str:
+        return self._invoice.request.node
+
+    @property
+    def _hash(self) -> PaymentHash:
+        return self._invoice.payment_hash
