@@ -13,6 +13,7 @@ from fulgurite.errors import (
 )
 from nodes.config import LndConfig
 from nodes.lnd.connection import LndConnection
+from nodes.lnd.invoices import LndInvoices
 from nodes.lnd.payments import LndPayments
 from nodes.roles import Role
 
@@ -23,6 +24,7 @@ class Nodes:
     def __init__(self, configs: Mapping[str, LndConfig]) -> None:
         self._connections = {name: LndConnection(name, config) for name, config in configs.items()}
         self._payments: dict[str, LndPayments] = {}
+        self._invoices: dict[str, LndInvoices] = {}
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._connections)
@@ -43,9 +45,19 @@ class Nodes:
             self._payments[name] = LndPayments(self.connection(name))
         return self._payments[name]
 
+    def invoices(self, name: str) -> LndInvoices:
+        """Raises UnknownNodeError, and CredentialError without an invoice macaroon."""
+        if name not in self._invoices:
+            self._invoices[name] = LndInvoices(self.connection(name))
+        return self._invoices[name]
+
     def paying(self) -> list[str]:
         """The nodes whose pay credential this process holds."""
         return [name for name, node in self._connections.items() if node.holds(Role.PAY)]
+
+    def receiving(self) -> list[str]:
+        """The nodes whose invoice credential this process holds."""
+        return [name for name, node in self._connections.items() if node.holds(Role.INVOICE)]
 
     async def check(self) -> dict[str, str]:
         """For each node "ok", or what is wrong with it and what to do."""
@@ -71,3 +83,4 @@ class Nodes:
         for connection in self._connections.values():
             await connection.close()
         self._payments.clear()
+        self._invoices.clear()

@@ -17,7 +17,10 @@ from fulgurite.errors import (
     AmountError,
     CredentialError,
     FulguriteError,
+    InvoiceDecidedError,
+    InvoiceExistsError,
     InvoiceExpiredError,
+    InvoiceNotFoundError,
     MalformedInvoiceError,
     NodeNotReadyError,
     NodeUnavailableError,
@@ -43,6 +46,19 @@ class _Row:
 _C = grpc.StatusCode
 
 _TABLE = (
+    # Invoices. Adding one twice is an error; settling or canceling twice is none.
+    _Row(None, "invoice with payment hash already exists", InvoiceExistsError, "Look it up."),
+    _Row(None, "unable to locate invoice", InvoiceNotFoundError, "Is it another node's?"),
+    _Row(None, "there are no existing invoices", InvoiceNotFoundError, "Is it another node's?"),
+    _Row(None, "invoice already canceled", InvoiceDecidedError, "Look the invoice up."),
+    _Row(None, "invoice already settled", InvoiceDecidedError, "Look the invoice up."),
+    _Row(None, "invoice still open", InvoiceDecidedError, "Wait until it is paid."),
+    _Row(None, "memo too large", RefusedByNodeError, "Shorten the memo, or give its hash."),
+    _Row(None, "is too large, max is", AmountError, "Ask for less."),
+    _Row(None, "invalid fallback address", RefusedByNodeError, "Copy the address whole."),
+    _Row(None, "fallback address is not for", WrongNetworkError, "Give an address of there."),
+    _Row(None, "greater than max expiry", RefusedByNodeError, "A year is the longest."),
+    _Row(None, "cltv delta of", RefusedByNodeError, "Use 18 … 2,016 blocks."),
     # Payments. ALREADY_EXISTS covers initiated, in flight and settled: branch on the code.
     _Row(_C.ALREADY_EXISTS, None, AlreadyExistsError, "Track the payment."),
     _Row(_C.NOT_FOUND, "payment isn't initiated", PaymentNotFoundError, "Ask again after a send."),

@@ -22,27 +22,34 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from protos.lnrpc import lightning_pb2 as protos_dot_lnrpc_dot_lightning__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!protos/invoicesrpc/invoices.proto\x12\x0binvoicesrpc\"}\n\x15\x41\x64\x64HoldInvoiceRequest\x12\x0c\n\x04memo\x18\x01 \x01(\t\x12\x0c\n\x04hash\x18\x02 \x01(\x0c\x12\x12\n\nvalue_msat\x18\n \x01(\x03\x12\x0e\n\x06\x65xpiry\x18\x05 \x01(\x03\x12\x13\n\x0b\x63ltv_expiry\x18\x07 \x01(\x04\x12\x0f\n\x07private\x18\t \x01(\x08\"V\n\x12\x41\x64\x64HoldInvoiceResp\x12\x17\n\x0fpayment_request\x18\x01 \x01(\t\x12\x11\n\tadd_index\x18\x02 \x01(\x04\x12\x14\n\x0cpayment_addr\x18\x03 \x01(\x0c\"$\n\x10SettleInvoiceMsg\x12\x10\n\x08preimage\x18\x01 \x01(\x0c\"\x13\n\x11SettleInvoiceResp\"(\n\x10\x43\x61ncelInvoiceMsg\x12\x14\n\x0cpayment_hash\x18\x01 \x01(\x0c\"\x13\n\x11\x43\x61ncelInvoiceResp2\x81\x02\n\x08Invoices\x12U\n\x0e\x41\x64\x64HoldInvoice\x12\".invoicesrpc.AddHoldInvoiceRequest\x1a\x1f.invoicesrpc.AddHoldInvoiceResp\x12N\n\rSettleInvoice\x12\x1d.invoicesrpc.SettleInvoiceMsg\x1a\x1e.invoicesrpc.SettleInvoiceResp\x12N\n\rCancelInvoice\x12\x1d.invoicesrpc.CancelInvoiceMsg\x1a\x1e.invoicesrpc.CancelInvoiceRespb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!protos/invoicesrpc/invoices.proto\x12\x0binvoicesrpc\x1a\x1cprotos/lnrpc/lightning.proto\"/\n\x1dSubscribeSingleInvoiceRequest\x12\x0e\n\x06r_hash\x18\x02 \x01(\x0c\"\x99\x01\n\x10LookupInvoiceMsg\x12\x16\n\x0cpayment_hash\x18\x01 \x01(\x0cH\x00\x12\x16\n\x0cpayment_addr\x18\x02 \x01(\x0cH\x00\x12\x10\n\x06set_id\x18\x03 \x01(\x0cH\x00\x12\x34\n\x0flookup_modifier\x18\x04 \x01(\x0e\x32\x1b.invoicesrpc.LookupModifierB\r\n\x0binvoice_ref\"\xe4\x01\n\x15\x41\x64\x64HoldInvoiceRequest\x12\x0c\n\x04memo\x18\x01 \x01(\t\x12\x0c\n\x04hash\x18\x02 \x01(\x0c\x12\r\n\x05value\x18\x03 \x01(\x03\x12\x12\n\nvalue_msat\x18\n \x01(\x03\x12\x18\n\x10\x64\x65scription_hash\x18\x04 \x01(\x0c\x12\x0e\n\x06\x65xpiry\x18\x05 \x01(\x03\x12\x15\n\rfallback_addr\x18\x06 \x01(\t\x12\x13\n\x0b\x63ltv_expiry\x18\x07 \x01(\x04\x12%\n\x0broute_hints\x18\x08 \x03(\x0b\x32\x10.lnrpc.RouteHint\x12\x0f\n\x07private\x18\t \x01(\x08\"V\n\x12\x41\x64\x64HoldInvoiceResp\x12\x17\n\x0fpayment_request\x18\x01 \x01(\t\x12\x11\n\tadd_index\x18\x02 \x01(\x04\x12\x14\n\x0cpayment_addr\x18\x03 \x01(\x0c\"$\n\x10SettleInvoiceMsg\x12\x10\n\x08preimage\x18\x01 \x01(\x0c\"\x13\n\x11SettleInvoiceResp\"(\n\x10\x43\x61ncelInvoiceMsg\x12\x14\n\x0cpayment_hash\x18\x01 \x01(\x0c\"\x13\n\x11\x43\x61ncelInvoiceResp*D\n\x0eLookupModifier\x12\x0b\n\x07\x44\x45\x46\x41ULT\x10\x00\x12\x11\n\rHTLC_SET_ONLY\x10\x01\x12\x12\n\x0eHTLC_SET_BLANK\x10\x02\x32\x9b\x03\n\x08Invoices\x12V\n\x16SubscribeSingleInvoice\x12*.invoicesrpc.SubscribeSingleInvoiceRequest\x1a\x0e.lnrpc.Invoice0\x01\x12@\n\x0fLookupInvoiceV2\x12\x1d.invoicesrpc.LookupInvoiceMsg\x1a\x0e.lnrpc.Invoice\x12U\n\x0e\x41\x64\x64HoldInvoice\x12\".invoicesrpc.AddHoldInvoiceRequest\x1a\x1f.invoicesrpc.AddHoldInvoiceResp\x12N\n\rSettleInvoice\x12\x1d.invoicesrpc.SettleInvoiceMsg\x1a\x1e.invoicesrpc.SettleInvoiceResp\x12N\n\rCancelInvoice\x12\x1d.invoicesrpc.CancelInvoiceMsg\x1a\x1e.invoicesrpc.CancelInvoiceRespb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'protos.invoicesrpc.invoices_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_ADDHOLDINVOICEREQUEST']._serialized_start=50
-  _globals['_ADDHOLDINVOICEREQUEST']._serialized_end=175
-  _globals['_ADDHOLDINVOICERESP']._serialized_start=177
-  _globals['_ADDHOLDINVOICERESP']._serialized_end=263
-  _globals['_SETTLEINVOICEMSG']._serialized_start=265
-  _globals['_SETTLEINVOICEMSG']._serialized_end=301
-  _globals['_SETTLEINVOICERESP']._serialized_start=303
-  _globals['_SETTLEINVOICERESP']._serialized_end=322
-  _globals['_CANCELINVOICEMSG']._serialized_start=324
-  _globals['_CANCELINVOICEMSG']._serialized_end=364
-  _globals['_CANCELINVOICERESP']._serialized_start=366
-  _globals['_CANCELINVOICERESP']._serialized_end=385
-  _globals['_INVOICES']._serialized_start=388
-  _globals['_INVOICES']._serialized_end=645
+  _globals['_LOOKUPMODIFIER']._serialized_start=726
+  _globals['_LOOKUPMODIFIER']._serialized_end=794
+  _globals['_SUBSCRIBESINGLEINVOICEREQUEST']._serialized_start=80
+  _globals['_SUBSCRIBESINGLEINVOICEREQUEST']._serialized_end=127
+  _globals['_LOOKUPINVOICEMSG']._serialized_start=130
+  _globals['_LOOKUPINVOICEMSG']._serialized_end=283
+  _globals['_ADDHOLDINVOICEREQUEST']._serialized_start=286
+  _globals['_ADDHOLDINVOICEREQUEST']._serialized_end=514
+  _globals['_ADDHOLDINVOICERESP']._serialized_start=516
+  _globals['_ADDHOLDINVOICERESP']._serialized_end=602
+  _globals['_SETTLEINVOICEMSG']._serialized_start=604
+  _globals['_SETTLEINVOICEMSG']._serialized_end=640
+  _globals['_SETTLEINVOICERESP']._serialized_start=642
+  _globals['_SETTLEINVOICERESP']._serialized_end=661
+  _globals['_CANCELINVOICEMSG']._serialized_start=663
+  _globals['_CANCELINVOICEMSG']._serialized_end=703
+  _globals['_CANCELINVOICERESP']._serialized_start=705
+  _globals['_CANCELINVOICERESP']._serialized_end=724
+  _globals['_INVOICES']._serialized_start=797
+  _globals['_INVOICES']._serialized_end=1208
 # @@protoc_insertion_point(module_scope)

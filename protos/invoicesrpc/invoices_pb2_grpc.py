@@ -4,6 +4,7 @@ import grpc
 import warnings
 
 from protos.invoicesrpc import invoices_pb2 as protos_dot_invoicesrpc_dot_invoices__pb2
+from protos.lnrpc import lightning_pb2 as protos_dot_lnrpc_dot_lightning__pb2
 
 GRPC_GENERATED_VERSION = '1.85.1'
 GRPC_VERSION = grpc.__version__
@@ -34,6 +35,16 @@ class InvoicesStub:
         Args:
             channel: A grpc.Channel.
         """
+        self.SubscribeSingleInvoice = channel.unary_stream(
+                '/invoicesrpc.Invoices/SubscribeSingleInvoice',
+                request_serializer=protos_dot_invoicesrpc_dot_invoices__pb2.SubscribeSingleInvoiceRequest.SerializeToString,
+                response_deserializer=protos_dot_lnrpc_dot_lightning__pb2.Invoice.FromString,
+                _registered_method=True)
+        self.LookupInvoiceV2 = channel.unary_unary(
+                '/invoicesrpc.Invoices/LookupInvoiceV2',
+                request_serializer=protos_dot_invoicesrpc_dot_invoices__pb2.LookupInvoiceMsg.SerializeToString,
+                response_deserializer=protos_dot_lnrpc_dot_lightning__pb2.Invoice.FromString,
+                _registered_method=True)
         self.AddHoldInvoice = channel.unary_unary(
                 '/invoicesrpc.Invoices/AddHoldInvoice',
                 request_serializer=protos_dot_invoicesrpc_dot_invoices__pb2.AddHoldInvoiceRequest.SerializeToString,
@@ -53,6 +64,21 @@ class InvoicesStub:
 
 class InvoicesServicer:
     """Missing associated documentation comment in .proto file."""
+
+    def SubscribeSingleInvoice(self, request, context):
+        """Streams an invoice, its present state first, then every other. It ends once the
+        invoice is settled or canceled. The invoice may be added later.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def LookupInvoiceV2(self, request, context):
+        """One invoice by its payment hash, its payment address, or an AMP payment's set id.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
 
     def AddHoldInvoice(self, request, context):
         """Missing associated documentation comment in .proto file."""
@@ -75,6 +101,16 @@ class InvoicesServicer:
 
 def add_InvoicesServicer_to_server(servicer, server):
     rpc_method_handlers = {
+            'SubscribeSingleInvoice': grpc.unary_stream_rpc_method_handler(
+                    servicer.SubscribeSingleInvoice,
+                    request_deserializer=protos_dot_invoicesrpc_dot_invoices__pb2.SubscribeSingleInvoiceRequest.FromString,
+                    response_serializer=protos_dot_lnrpc_dot_lightning__pb2.Invoice.SerializeToString,
+            ),
+            'LookupInvoiceV2': grpc.unary_unary_rpc_method_handler(
+                    servicer.LookupInvoiceV2,
+                    request_deserializer=protos_dot_invoicesrpc_dot_invoices__pb2.LookupInvoiceMsg.FromString,
+                    response_serializer=protos_dot_lnrpc_dot_lightning__pb2.Invoice.SerializeToString,
+            ),
             'AddHoldInvoice': grpc.unary_unary_rpc_method_handler(
                     servicer.AddHoldInvoice,
                     request_deserializer=protos_dot_invoicesrpc_dot_invoices__pb2.AddHoldInvoiceRequest.FromString,
@@ -100,6 +136,60 @@ def add_InvoicesServicer_to_server(servicer, server):
  # This class is part of an EXPERIMENTAL API.
 class Invoices:
     """Missing associated documentation comment in .proto file."""
+
+    @staticmethod
+    def SubscribeSingleInvoice(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/invoicesrpc.Invoices/SubscribeSingleInvoice',
+            protos_dot_invoicesrpc_dot_invoices__pb2.SubscribeSingleInvoiceRequest.SerializeToString,
+            protos_dot_lnrpc_dot_lightning__pb2.Invoice.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def LookupInvoiceV2(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/invoicesrpc.Invoices/LookupInvoiceV2',
+            protos_dot_invoicesrpc_dot_invoices__pb2.LookupInvoiceMsg.SerializeToString,
+            protos_dot_lnrpc_dot_lightning__pb2.Invoice.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
 
     @staticmethod
     def AddHoldInvoice(request,

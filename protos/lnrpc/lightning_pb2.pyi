@@ -224,7 +224,10 @@ class PayReq(_message.Message):
     TIMESTAMP_FIELD_NUMBER: _builtins.int
     EXPIRY_FIELD_NUMBER: _builtins.int
     DESCRIPTION_FIELD_NUMBER: _builtins.int
+    DESCRIPTION_HASH_FIELD_NUMBER: _builtins.int
+    FALLBACK_ADDR_FIELD_NUMBER: _builtins.int
     CLTV_EXPIRY_FIELD_NUMBER: _builtins.int
+    ROUTE_HINTS_FIELD_NUMBER: _builtins.int
     PAYMENT_ADDR_FIELD_NUMBER: _builtins.int
     NUM_MSAT_FIELD_NUMBER: _builtins.int
     destination: _builtins.str
@@ -233,11 +236,16 @@ class PayReq(_message.Message):
     expiry: _builtins.int
     """seconds after the timestamp"""
     description: _builtins.str
+    description_hash: _builtins.str
+    """hex"""
+    fallback_addr: _builtins.str
     cltv_expiry: _builtins.int
     """blocks"""
     payment_addr: _builtins.bytes
     num_msat: _builtins.int
     """0 when the payer chooses"""
+    @_builtins.property
+    def route_hints(self) -> _containers.RepeatedCompositeFieldContainer[Global___RouteHint]: ...
     def __init__(
         self,
         *,
@@ -246,13 +254,16 @@ class PayReq(_message.Message):
         timestamp: _builtins.int = ...,
         expiry: _builtins.int = ...,
         description: _builtins.str = ...,
+        description_hash: _builtins.str = ...,
+        fallback_addr: _builtins.str = ...,
         cltv_expiry: _builtins.int = ...,
+        route_hints: _abc.Iterable[Global___RouteHint] | None = ...,
         payment_addr: _builtins.bytes = ...,
         num_msat: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cltv_expiry", b"cltv_expiry", "description", b"description", "destination", b"destination", "expiry", b"expiry", "num_msat", b"num_msat", "payment_addr", b"payment_addr", "payment_hash", b"payment_hash", "timestamp", b"timestamp"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cltv_expiry", b"cltv_expiry", "description", b"description", "description_hash", b"description_hash", "destination", b"destination", "expiry", b"expiry", "fallback_addr", b"fallback_addr", "num_msat", b"num_msat", "payment_addr", b"payment_addr", "payment_hash", b"payment_hash", "route_hints", b"route_hints", "timestamp", b"timestamp"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -266,13 +277,24 @@ class ListPaymentsRequest(_message.Message):
     INDEX_OFFSET_FIELD_NUMBER: _builtins.int
     MAX_PAYMENTS_FIELD_NUMBER: _builtins.int
     REVERSED_FIELD_NUMBER: _builtins.int
+    COUNT_TOTAL_PAYMENTS_FIELD_NUMBER: _builtins.int
+    CREATION_DATE_START_FIELD_NUMBER: _builtins.int
+    CREATION_DATE_END_FIELD_NUMBER: _builtins.int
     OMIT_HOPS_FIELD_NUMBER: _builtins.int
     include_incomplete: _builtins.bool
     """also what is in flight or failed"""
     index_offset: _builtins.int
     """exclusive"""
     max_payments: _builtins.int
+    """0 asks for 100"""
     reversed: _builtins.bool
+    """the page before the offset; from the newest when that is 0"""
+    count_total_payments: _builtins.bool
+    """slow on a large database"""
+    creation_date_start: _builtins.int
+    """inclusive"""
+    creation_date_end: _builtins.int
+    """inclusive; 0 is without end"""
     omit_hops: _builtins.bool
     """leaves the routes out"""
     def __init__(
@@ -282,11 +304,14 @@ class ListPaymentsRequest(_message.Message):
         index_offset: _builtins.int = ...,
         max_payments: _builtins.int = ...,
         reversed: _builtins.bool = ...,
+        count_total_payments: _builtins.bool = ...,
+        creation_date_start: _builtins.int = ...,
+        creation_date_end: _builtins.int = ...,
         omit_hops: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["include_incomplete", b"include_incomplete", "index_offset", b"index_offset", "max_payments", b"max_payments", "omit_hops", b"omit_hops", "reversed", b"reversed"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["count_total_payments", b"count_total_payments", "creation_date_end", b"creation_date_end", "creation_date_start", b"creation_date_start", "include_incomplete", b"include_incomplete", "index_offset", b"index_offset", "max_payments", b"max_payments", "omit_hops", b"omit_hops", "reversed", b"reversed"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -299,8 +324,13 @@ class ListPaymentsResponse(_message.Message):
     PAYMENTS_FIELD_NUMBER: _builtins.int
     FIRST_INDEX_OFFSET_FIELD_NUMBER: _builtins.int
     LAST_INDEX_OFFSET_FIELD_NUMBER: _builtins.int
+    TOTAL_NUM_PAYMENTS_FIELD_NUMBER: _builtins.int
     first_index_offset: _builtins.int
+    """where to go on backwards"""
     last_index_offset: _builtins.int
+    """where to go on forwards"""
+    total_num_payments: _builtins.int
+    """only when it was asked for"""
     @_builtins.property
     def payments(self) -> _containers.RepeatedCompositeFieldContainer[Global___Payment]: ...
     def __init__(
@@ -309,10 +339,11 @@ class ListPaymentsResponse(_message.Message):
         payments: _abc.Iterable[Global___Payment] | None = ...,
         first_index_offset: _builtins.int = ...,
         last_index_offset: _builtins.int = ...,
+        total_num_payments: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["first_index_offset", b"first_index_offset", "last_index_offset", b"last_index_offset", "payments", b"payments"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["first_index_offset", b"first_index_offset", "last_index_offset", b"last_index_offset", "payments", b"payments", "total_num_payments", b"total_num_payments"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -934,6 +965,7 @@ class Invoice(_message.Message):
         OPEN: Invoice._InvoiceState.ValueType  # 0
         SETTLED: Invoice._InvoiceState.ValueType  # 1
         CANCELED: Invoice._InvoiceState.ValueType  # 2
+        """by its receiver or by time"""
         ACCEPTED: Invoice._InvoiceState.ValueType  # 3
         """all HTLCs held, waiting for a decision"""
 
@@ -941,47 +973,66 @@ class Invoice(_message.Message):
     OPEN: Invoice.InvoiceState.ValueType  # 0
     SETTLED: Invoice.InvoiceState.ValueType  # 1
     CANCELED: Invoice.InvoiceState.ValueType  # 2
+    """by its receiver or by time"""
     ACCEPTED: Invoice.InvoiceState.ValueType  # 3
     """all HTLCs held, waiting for a decision"""
 
     MEMO_FIELD_NUMBER: _builtins.int
     R_PREIMAGE_FIELD_NUMBER: _builtins.int
     R_HASH_FIELD_NUMBER: _builtins.int
+    VALUE_FIELD_NUMBER: _builtins.int
     VALUE_MSAT_FIELD_NUMBER: _builtins.int
     CREATION_DATE_FIELD_NUMBER: _builtins.int
     SETTLE_DATE_FIELD_NUMBER: _builtins.int
     PAYMENT_REQUEST_FIELD_NUMBER: _builtins.int
+    DESCRIPTION_HASH_FIELD_NUMBER: _builtins.int
     EXPIRY_FIELD_NUMBER: _builtins.int
+    FALLBACK_ADDR_FIELD_NUMBER: _builtins.int
     CLTV_EXPIRY_FIELD_NUMBER: _builtins.int
+    ROUTE_HINTS_FIELD_NUMBER: _builtins.int
     PRIVATE_FIELD_NUMBER: _builtins.int
     ADD_INDEX_FIELD_NUMBER: _builtins.int
     SETTLE_INDEX_FIELD_NUMBER: _builtins.int
+    AMT_PAID_SAT_FIELD_NUMBER: _builtins.int
     AMT_PAID_MSAT_FIELD_NUMBER: _builtins.int
     STATE_FIELD_NUMBER: _builtins.int
     HTLCS_FIELD_NUMBER: _builtins.int
     IS_KEYSEND_FIELD_NUMBER: _builtins.int
     PAYMENT_ADDR_FIELD_NUMBER: _builtins.int
+    IS_AMP_FIELD_NUMBER: _builtins.int
     memo: _builtins.str
     r_preimage: _builtins.bytes
     """secret until paid"""
     r_hash: _builtins.bytes
+    value: _builtins.int
     value_msat: _builtins.int
-    """0 when the payer chooses"""
+    """0 when the payer chooses; when adding, exclusive with value"""
     creation_date: _builtins.int
     settle_date: _builtins.int
     payment_request: _builtins.str
+    description_hash: _builtins.bytes
+    """SHA-256 of a description too long for the memo"""
     expiry: _builtins.int
     """seconds after creation"""
+    fallback_addr: _builtins.str
     cltv_expiry: _builtins.int
     """blocks"""
     private: _builtins.bool
     """adds hints for private channels"""
     add_index: _builtins.int
+    """from 1, one for every invoice; may have gaps"""
     settle_index: _builtins.int
+    """from 1, one for every settlement; 0 until then"""
+    amt_paid_sat: _builtins.int
     amt_paid_msat: _builtins.int
+    """may be more than the value"""
     state: Global___Invoice.InvoiceState.ValueType
     is_keysend: _builtins.bool
     payment_addr: _builtins.bytes
+    is_amp: _builtins.bool
+    """may be paid many times"""
+    @_builtins.property
+    def route_hints(self) -> _containers.RepeatedCompositeFieldContainer[Global___RouteHint]: ...
     @_builtins.property
     def htlcs(self) -> _containers.RepeatedCompositeFieldContainer[Global___InvoiceHTLC]: ...
     def __init__(
@@ -990,24 +1041,30 @@ class Invoice(_message.Message):
         memo: _builtins.str = ...,
         r_preimage: _builtins.bytes = ...,
         r_hash: _builtins.bytes = ...,
+        value: _builtins.int = ...,
         value_msat: _builtins.int = ...,
         creation_date: _builtins.int = ...,
         settle_date: _builtins.int = ...,
         payment_request: _builtins.str = ...,
+        description_hash: _builtins.bytes = ...,
         expiry: _builtins.int = ...,
+        fallback_addr: _builtins.str = ...,
         cltv_expiry: _builtins.int = ...,
+        route_hints: _abc.Iterable[Global___RouteHint] | None = ...,
         private: _builtins.bool = ...,
         add_index: _builtins.int = ...,
         settle_index: _builtins.int = ...,
+        amt_paid_sat: _builtins.int = ...,
         amt_paid_msat: _builtins.int = ...,
         state: Global___Invoice.InvoiceState.ValueType = ...,
         htlcs: _abc.Iterable[Global___InvoiceHTLC] | None = ...,
         is_keysend: _builtins.bool = ...,
         payment_addr: _builtins.bytes = ...,
+        is_amp: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["add_index", b"add_index", "amt_paid_msat", b"amt_paid_msat", "cltv_expiry", b"cltv_expiry", "creation_date", b"creation_date", "expiry", b"expiry", "htlcs", b"htlcs", "is_keysend", b"is_keysend", "memo", b"memo", "payment_addr", b"payment_addr", "payment_request", b"payment_request", "private", b"private", "r_hash", b"r_hash", "r_preimage", b"r_preimage", "settle_date", b"settle_date", "settle_index", b"settle_index", "state", b"state", "value_msat", b"value_msat"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["add_index", b"add_index", "amt_paid_msat", b"amt_paid_msat", "amt_paid_sat", b"amt_paid_sat", "cltv_expiry", b"cltv_expiry", "creation_date", b"creation_date", "description_hash", b"description_hash", "expiry", b"expiry", "fallback_addr", b"fallback_addr", "htlcs", b"htlcs", "is_amp", b"is_amp", "is_keysend", b"is_keysend", "memo", b"memo", "payment_addr", b"payment_addr", "payment_request", b"payment_request", "private", b"private", "r_hash", b"r_hash", "r_preimage", b"r_preimage", "route_hints", b"route_hints", "settle_date", b"settle_date", "settle_index", b"settle_index", "state", b"state", "value", b"value", "value_msat", b"value_msat"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1025,6 +1082,7 @@ class InvoiceHTLC(_message.Message):
     RESOLVE_TIME_FIELD_NUMBER: _builtins.int
     EXPIRY_HEIGHT_FIELD_NUMBER: _builtins.int
     STATE_FIELD_NUMBER: _builtins.int
+    MPP_TOTAL_AMT_MSAT_FIELD_NUMBER: _builtins.int
     chan_id: _builtins.int
     htlc_index: _builtins.int
     amt_msat: _builtins.int
@@ -1033,6 +1091,8 @@ class InvoiceHTLC(_message.Message):
     resolve_time: _builtins.int
     expiry_height: _builtins.int
     state: Global___InvoiceHTLCState.ValueType
+    mpp_total_amt_msat: _builtins.int
+    """what the payer means to pay with all parts together"""
     def __init__(
         self,
         *,
@@ -1044,10 +1104,11 @@ class InvoiceHTLC(_message.Message):
         resolve_time: _builtins.int = ...,
         expiry_height: _builtins.int = ...,
         state: Global___InvoiceHTLCState.ValueType = ...,
+        mpp_total_amt_msat: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["accept_height", b"accept_height", "accept_time", b"accept_time", "amt_msat", b"amt_msat", "chan_id", b"chan_id", "expiry_height", b"expiry_height", "htlc_index", b"htlc_index", "resolve_time", b"resolve_time", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accept_height", b"accept_height", "accept_time", b"accept_time", "amt_msat", b"amt_msat", "chan_id", b"chan_id", "expiry_height", b"expiry_height", "htlc_index", b"htlc_index", "mpp_total_amt_msat", b"mpp_total_amt_msat", "resolve_time", b"resolve_time", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1099,6 +1160,98 @@ class PaymentHash(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___PaymentHash: _TypeAlias = PaymentHash  # noqa: Y015
+
+@_typing.final
+class ListInvoiceRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PENDING_ONLY_FIELD_NUMBER: _builtins.int
+    INDEX_OFFSET_FIELD_NUMBER: _builtins.int
+    NUM_MAX_INVOICES_FIELD_NUMBER: _builtins.int
+    REVERSED_FIELD_NUMBER: _builtins.int
+    CREATION_DATE_START_FIELD_NUMBER: _builtins.int
+    CREATION_DATE_END_FIELD_NUMBER: _builtins.int
+    pending_only: _builtins.bool
+    """neither settled nor canceled"""
+    index_offset: _builtins.int
+    """an add_index, exclusive"""
+    num_max_invoices: _builtins.int
+    """0 asks for 100"""
+    reversed: _builtins.bool
+    """the page before the offset; from the newest when that is 0"""
+    creation_date_start: _builtins.int
+    """inclusive"""
+    creation_date_end: _builtins.int
+    """inclusive; 0 is without end"""
+    def __init__(
+        self,
+        *,
+        pending_only: _builtins.bool = ...,
+        index_offset: _builtins.int = ...,
+        num_max_invoices: _builtins.int = ...,
+        reversed: _builtins.bool = ...,
+        creation_date_start: _builtins.int = ...,
+        creation_date_end: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["creation_date_end", b"creation_date_end", "creation_date_start", b"creation_date_start", "index_offset", b"index_offset", "num_max_invoices", b"num_max_invoices", "pending_only", b"pending_only", "reversed", b"reversed"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListInvoiceRequest: _TypeAlias = ListInvoiceRequest  # noqa: Y015
+
+@_typing.final
+class ListInvoiceResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INVOICES_FIELD_NUMBER: _builtins.int
+    LAST_INDEX_OFFSET_FIELD_NUMBER: _builtins.int
+    FIRST_INDEX_OFFSET_FIELD_NUMBER: _builtins.int
+    last_index_offset: _builtins.int
+    """where to go on forwards"""
+    first_index_offset: _builtins.int
+    """where to go on backwards"""
+    @_builtins.property
+    def invoices(self) -> _containers.RepeatedCompositeFieldContainer[Global___Invoice]: ...
+    def __init__(
+        self,
+        *,
+        invoices: _abc.Iterable[Global___Invoice] | None = ...,
+        last_index_offset: _builtins.int = ...,
+        first_index_offset: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["first_index_offset", b"first_index_offset", "invoices", b"invoices", "last_index_offset", b"last_index_offset"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListInvoiceResponse: _TypeAlias = ListInvoiceResponse  # noqa: Y015
+
+@_typing.final
+class InvoiceSubscription(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ADD_INDEX_FIELD_NUMBER: _builtins.int
+    SETTLE_INDEX_FIELD_NUMBER: _builtins.int
+    add_index: _builtins.int
+    """exclusive; 0 asks for nothing of the past"""
+    settle_index: _builtins.int
+    """the same"""
+    def __init__(
+        self,
+        *,
+        add_index: _builtins.int = ...,
+        settle_index: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["add_index", b"add_index", "settle_index", b"settle_index"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___InvoiceSubscription: _TypeAlias = InvoiceSubscription  # noqa: Y015
 
 @_typing.final
 class NewAddressRequest(_message.Message):

@@ -79,6 +79,16 @@ class LightningStub:
                 request_serializer=protos_dot_lnrpc_dot_lightning__pb2.PaymentHash.SerializeToString,
                 response_deserializer=protos_dot_lnrpc_dot_lightning__pb2.Invoice.FromString,
                 _registered_method=True)
+        self.ListInvoices = channel.unary_unary(
+                '/lnrpc.Lightning/ListInvoices',
+                request_serializer=protos_dot_lnrpc_dot_lightning__pb2.ListInvoiceRequest.SerializeToString,
+                response_deserializer=protos_dot_lnrpc_dot_lightning__pb2.ListInvoiceResponse.FromString,
+                _registered_method=True)
+        self.SubscribeInvoices = channel.unary_stream(
+                '/lnrpc.Lightning/SubscribeInvoices',
+                request_serializer=protos_dot_lnrpc_dot_lightning__pb2.InvoiceSubscription.SerializeToString,
+                response_deserializer=protos_dot_lnrpc_dot_lightning__pb2.Invoice.FromString,
+                _registered_method=True)
         self.NewAddress = channel.unary_unary(
                 '/lnrpc.Lightning/NewAddress',
                 request_serializer=protos_dot_lnrpc_dot_lightning__pb2.NewAddressRequest.SerializeToString,
@@ -124,7 +134,7 @@ class LightningServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListPayments(self, request, context):
-        """Every payment the node remembers, oldest first, a page at a time.
+        """The payments the node remembers, a page at a time; oldest first, reversed or not.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -167,6 +177,21 @@ class LightningServicer:
 
     def LookupInvoice(self, request, context):
         """One invoice by its payment hash.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListInvoices(self, request, context):
+        """The invoices the node remembers, a page at a time; oldest first, reversed or not.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SubscribeInvoices(self, request, context):
+        """Invoices as they are added and as they are settled; never as they are accepted or
+        canceled. What came after the given indexes is told first, then what happens.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -253,6 +278,16 @@ def add_LightningServicer_to_server(servicer, server):
             'LookupInvoice': grpc.unary_unary_rpc_method_handler(
                     servicer.LookupInvoice,
                     request_deserializer=protos_dot_lnrpc_dot_lightning__pb2.PaymentHash.FromString,
+                    response_serializer=protos_dot_lnrpc_dot_lightning__pb2.Invoice.SerializeToString,
+            ),
+            'ListInvoices': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListInvoices,
+                    request_deserializer=protos_dot_lnrpc_dot_lightning__pb2.ListInvoiceRequest.FromString,
+                    response_serializer=protos_dot_lnrpc_dot_lightning__pb2.ListInvoiceResponse.SerializeToString,
+            ),
+            'SubscribeInvoices': grpc.unary_stream_rpc_method_handler(
+                    servicer.SubscribeInvoices,
+                    request_deserializer=protos_dot_lnrpc_dot_lightning__pb2.InvoiceSubscription.FromString,
                     response_serializer=protos_dot_lnrpc_dot_lightning__pb2.Invoice.SerializeToString,
             ),
             'NewAddress': grpc.unary_unary_rpc_method_handler(
@@ -523,6 +558,60 @@ class Lightning:
             target,
             '/lnrpc.Lightning/LookupInvoice',
             protos_dot_lnrpc_dot_lightning__pb2.PaymentHash.SerializeToString,
+            protos_dot_lnrpc_dot_lightning__pb2.Invoice.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListInvoices(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lnrpc.Lightning/ListInvoices',
+            protos_dot_lnrpc_dot_lightning__pb2.ListInvoiceRequest.SerializeToString,
+            protos_dot_lnrpc_dot_lightning__pb2.ListInvoiceResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SubscribeInvoices(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/lnrpc.Lightning/SubscribeInvoices',
+            protos_dot_lnrpc_dot_lightning__pb2.InvoiceSubscription.SerializeToString,
             protos_dot_lnrpc_dot_lightning__pb2.Invoice.FromString,
             options,
             channel_credentials,

@@ -39,7 +39,7 @@ class LightningStub:
     DecodePayReq: _grpc.UnaryUnaryMultiCallable[_lightning_pb2.PayReqString, _lightning_pb2.PayReq]
     """The node's own reading of a BOLT11 invoice. Refuses invoices of other networks."""
     ListPayments: _grpc.UnaryUnaryMultiCallable[_lightning_pb2.ListPaymentsRequest, _lightning_pb2.ListPaymentsResponse]
-    """Every payment the node remembers, oldest first, a page at a time."""
+    """The payments the node remembers, a page at a time; oldest first, reversed or not."""
     ListChannels: _grpc.UnaryUnaryMultiCallable[_lightning_pb2.ListChannelsRequest, _lightning_pb2.ListChannelsResponse]
     """Open channels with their balances and the HTLCs pending on them."""
     ListPeers: _grpc.UnaryUnaryMultiCallable[_lightning_pb2.ListPeersRequest, _lightning_pb2.ListPeersResponse]
@@ -52,6 +52,12 @@ class LightningStub:
     """A new invoice. Not idempotent: give the preimage, then look up."""
     LookupInvoice: _grpc.UnaryUnaryMultiCallable[_lightning_pb2.PaymentHash, _lightning_pb2.Invoice]
     """One invoice by its payment hash."""
+    ListInvoices: _grpc.UnaryUnaryMultiCallable[_lightning_pb2.ListInvoiceRequest, _lightning_pb2.ListInvoiceResponse]
+    """The invoices the node remembers, a page at a time; oldest first, reversed or not."""
+    SubscribeInvoices: _grpc.UnaryStreamMultiCallable[_lightning_pb2.InvoiceSubscription, _lightning_pb2.Invoice]
+    """Invoices as they are added and as they are settled; never as they are accepted or
+    canceled. What came after the given indexes is told first, then what happens.
+    """
     NewAddress: _grpc.UnaryUnaryMultiCallable[_lightning_pb2.NewAddressRequest, _lightning_pb2.NewAddressResponse]
     """Networks of our own making are set up with the calls below; no worker holds a
     macaroon for them.
@@ -71,7 +77,7 @@ class LightningAsyncStub(LightningStub):
     DecodePayReq: _aio.UnaryUnaryMultiCallable[_lightning_pb2.PayReqString, _lightning_pb2.PayReq]  # type: ignore[assignment]
     """The node's own reading of a BOLT11 invoice. Refuses invoices of other networks."""
     ListPayments: _aio.UnaryUnaryMultiCallable[_lightning_pb2.ListPaymentsRequest, _lightning_pb2.ListPaymentsResponse]  # type: ignore[assignment]
-    """Every payment the node remembers, oldest first, a page at a time."""
+    """The payments the node remembers, a page at a time; oldest first, reversed or not."""
     ListChannels: _aio.UnaryUnaryMultiCallable[_lightning_pb2.ListChannelsRequest, _lightning_pb2.ListChannelsResponse]  # type: ignore[assignment]
     """Open channels with their balances and the HTLCs pending on them."""
     ListPeers: _aio.UnaryUnaryMultiCallable[_lightning_pb2.ListPeersRequest, _lightning_pb2.ListPeersResponse]  # type: ignore[assignment]
@@ -84,6 +90,12 @@ class LightningAsyncStub(LightningStub):
     """A new invoice. Not idempotent: give the preimage, then look up."""
     LookupInvoice: _aio.UnaryUnaryMultiCallable[_lightning_pb2.PaymentHash, _lightning_pb2.Invoice]  # type: ignore[assignment]
     """One invoice by its payment hash."""
+    ListInvoices: _aio.UnaryUnaryMultiCallable[_lightning_pb2.ListInvoiceRequest, _lightning_pb2.ListInvoiceResponse]  # type: ignore[assignment]
+    """The invoices the node remembers, a page at a time; oldest first, reversed or not."""
+    SubscribeInvoices: _aio.UnaryStreamMultiCallable[_lightning_pb2.InvoiceSubscription, _lightning_pb2.Invoice]  # type: ignore[assignment]
+    """Invoices as they are added and as they are settled; never as they are accepted or
+    canceled. What came after the given indexes is told first, then what happens.
+    """
     NewAddress: _aio.UnaryUnaryMultiCallable[_lightning_pb2.NewAddressRequest, _lightning_pb2.NewAddressResponse]  # type: ignore[assignment]
     """Networks of our own making are set up with the calls below; no worker holds a
     macaroon for them.
@@ -118,7 +130,7 @@ class LightningServicer(metaclass=_abc_1.ABCMeta):
         request: _lightning_pb2.ListPaymentsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_lightning_pb2.ListPaymentsResponse, _abc.Awaitable[_lightning_pb2.ListPaymentsResponse]]:
-        """Every payment the node remembers, oldest first, a page at a time."""
+        """The payments the node remembers, a page at a time; oldest first, reversed or not."""
 
     @_abc_1.abstractmethod
     def ListChannels(
@@ -167,6 +179,24 @@ class LightningServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_lightning_pb2.Invoice, _abc.Awaitable[_lightning_pb2.Invoice]]:
         """One invoice by its payment hash."""
+
+    @_abc_1.abstractmethod
+    def ListInvoices(
+        self,
+        request: _lightning_pb2.ListInvoiceRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_lightning_pb2.ListInvoiceResponse, _abc.Awaitable[_lightning_pb2.ListInvoiceResponse]]:
+        """The invoices the node remembers, a page at a time; oldest first, reversed or not."""
+
+    @_abc_1.abstractmethod
+    def SubscribeInvoices(
+        self,
+        request: _lightning_pb2.InvoiceSubscription,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_lightning_pb2.Invoice], _abc.AsyncIterator[_lightning_pb2.Invoice]]:
+        """Invoices as they are added and as they are settled; never as they are accepted or
+        canceled. What came after the given indexes is told first, then what happens.
+        """
 
     @_abc_1.abstractmethod
     def NewAddress(

@@ -45,6 +45,11 @@ class RouterStub:
                 request_serializer=protos_dot_routerrpc_dot_router__pb2.TrackPaymentRequest.SerializeToString,
                 response_deserializer=protos_dot_lnrpc_dot_lightning__pb2.Payment.FromString,
                 _registered_method=True)
+        self.SubscribeHtlcEvents = channel.unary_stream(
+                '/routerrpc.Router/SubscribeHtlcEvents',
+                request_serializer=protos_dot_routerrpc_dot_router__pb2.SubscribeHtlcEventsRequest.SerializeToString,
+                response_deserializer=protos_dot_routerrpc_dot_router__pb2.HtlcEvent.FromString,
+                _registered_method=True)
 
 
 class RouterServicer:
@@ -67,6 +72,14 @@ class RouterServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def SubscribeHtlcEvents(self, request, context):
+        """Every HTLC event from now on, first of all that the subscription stands. Nothing of
+        the past is told, and nothing names the payment hash.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_RouterServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -79,6 +92,11 @@ def add_RouterServicer_to_server(servicer, server):
                     servicer.TrackPaymentV2,
                     request_deserializer=protos_dot_routerrpc_dot_router__pb2.TrackPaymentRequest.FromString,
                     response_serializer=protos_dot_lnrpc_dot_lightning__pb2.Payment.SerializeToString,
+            ),
+            'SubscribeHtlcEvents': grpc.unary_stream_rpc_method_handler(
+                    servicer.SubscribeHtlcEvents,
+                    request_deserializer=protos_dot_routerrpc_dot_router__pb2.SubscribeHtlcEventsRequest.FromString,
+                    response_serializer=protos_dot_routerrpc_dot_router__pb2.HtlcEvent.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -135,6 +153,33 @@ class Router:
             '/routerrpc.Router/TrackPaymentV2',
             protos_dot_routerrpc_dot_router__pb2.TrackPaymentRequest.SerializeToString,
             protos_dot_lnrpc_dot_lightning__pb2.Payment.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SubscribeHtlcEvents(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/routerrpc.Router/SubscribeHtlcEvents',
+            protos_dot_routerrpc_dot_router__pb2.SubscribeHtlcEventsRequest.SerializeToString,
+            protos_dot_routerrpc_dot_router__pb2.HtlcEvent.FromString,
             options,
             channel_credentials,
             insecure,
