@@ -39,7 +39,7 @@ def workers(
     """One for workflows and their fast path, and one for each node's role and each endpoint."""
     key = settings.unsealing_key()
     announcer = Announcer(client, webhooks)
-    payments = PaymentActivities(nodes, key)
+    payments = PaymentActivities(nodes, key, announcer.wanted)
     invoices = InvoiceActivities(nodes, key, client, webhooks)
     events = EventActivities(client, announcer, webhooks)
     polls = partial(

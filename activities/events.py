@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 from contextlib import suppress
 from datetime import timedelta
 from typing import Final
@@ -28,7 +29,7 @@ from fulgurite.events.calls import (
     Turn,
     TurnCame,
 )
-from fulgurite.events.catalogue import Event
+from fulgurite.events.catalogue import Event, EventType
 from fulgurite.events.delivery import (
     DELIVERY,
     DeliveryState,
@@ -50,6 +51,10 @@ class Announcer:
         """`client` must carry the converter that the workers have."""
         self._client = client
         self._webhooks = webhooks
+
+    def wanted(self, kinds: Iterable[EventType], node: str) -> bool:
+        """Whether any endpoint wants any of these."""
+        return any(self._webhooks.names_wanting(kind, node) for kind in kinds)
 
     async def emit(self, event: Event) -> Emitted:
         """Starts the event's workflow, unless it was started before or nobody wants it."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from typing import Final
 
@@ -19,6 +20,7 @@ from fulgurite.errors import (
     UnknownNodeError,
     WrongNetworkError,
 )
+from fulgurite.events.catalogue import OF_PAYMENT, EventType
 from fulgurite.identity import Preimage
 from fulgurite.money import Msat
 from fulgurite.payments.calls import (
@@ -46,9 +48,13 @@ _PAUSE_SECONDS: Final = 1.0
 class PaymentActivities:
     """Payments of every node whose pay credential this worker holds."""
 
-    def __init__(self, nodes: Nodes, key: UnsealingKey) -> None:
+    def __init__(
+        self, nodes: Nodes, key: UnsealingKey, wanted: Callable[[Iterable[EventType], str], bool]
+    ) -> None:
+        """`wanted`: whether somebody is told of any of these events of a node."""
         self._nodes = nodes
         self._key = key
+        self._wanted = wanted
 
     @activity.defn(name=DISPATCH_PAYMENT.name)
     async def dispatch(self, ask: Dispatch) -> Dispatched:
@@ -113,7 +119,11 @@ class PaymentActivities:
                 else PaymentUpdate(status=PaymentStatus.IN_FLIGHT)
             )
         return Dispatched(
-            outcome=ending.outcome, update=update, sent=ending.sent, because=ending.because
+            outcome=ending.outcome,
+            update=update,
+            sent=ending.sent,
+            because=ending.because,
+            announce=self._wanted(OF_PAYMENT.values(), connection.name),
         )
 
     @activity.defn(name=FOLLOW_PAYMENT.name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -12,6 +13,7 @@ from temporalio.exceptions import ActivityError, ApplicationError
 
 from fulgurite import ids
 from fulgurite.errors import FulguriteError, InvalidRequestError, InvoiceExpiredError
+from fulgurite.events.catalogue import Event
 from fulgurite.model import mistakes
 from fulgurite.payments.calls import (
     DISPATCH_PAYMENT,
@@ -33,6 +35,7 @@ from fulgurite.payments.requests import (
 )
 from fulgurite.payments.states import PAYMENT, PaymentEvent, PaymentState, pause_before_attempt
 from workflows import metrics, search_attributes
+from workflows.announcing import emit
 from workflows.calling import ACTIVITY_ERRORS, call_local, refusal, refused, start_on
 
 # The fast path listens for this long. A workflow task that takes five seconds earns a warning,
@@ -45,6 +48,7 @@ _FOLLOW = timedelta(hours=6)
 _NEVER = datetime.fromtimestamp(0, tz=UTC)
 # Started, task scheduled, task started.
 _FIRST_TASK_EVENTS = 3
+_EVENTS = "events"
 _PAUSE_AFTER_DEFECT = timedelta(seconds=30)
 
 
@@ -70,6 +74,9 @@ class PaymentWorkflow:
         self._refusal: ApplicationError | None = None
         self._decision: Approval | Rejection | None = None
         self._may_send = False  # a dispatch is under way that may still send
+        self._announces = False  # somebody wants to be told; off the fast path it is asked anew
+        self._untold: list[Event] = []
+        self._look_again = False
         self._request: PaymentRequest
         self._order: Order
         try:
@@ -115,6 +122,7 @@ class PaymentWorkflow:
                     await self._follow()
                 case PaymentState.BACKING_OFF:
                     await self._back_off()
+            await self._tell()
             if workflow.info().is_continue_as_new_suggested():
                 await self._carry_on_in_a_new_run()
         await workflow.wait_condition(workflow.all_handlers_finished)
@@ -175,6 +183,7 @@ class PaymentWorkflow:
         progress.uncertain = False
         progress.sends += dispatched.sent
         progress.initiated |= dispatched.sent
+        self._announces |= dispatched.announce
         match dispatched.outcome:
             case DispatchOutcome.NEEDS_APPROVAL:
                 self._fire(PaymentEvent.NEEDS_APPROVAL, dispatched.because)
@@ -222,16 +231,21 @@ class PaymentWorkflow:
         if self._progress.cancel_requested:
             await workflow.wait([activity])
             return True
-        canceled = asyncio.create_task(
-            workflow.wait_condition(lambda: self._progress.cancel_requested)
-        )
-        await workflow.wait([activity, canceled], return_when=asyncio.FIRST_COMPLETED)
+        done = await self._done_or(activity, lambda: self._progress.cancel_requested)
+        self._may_send &= done
+        return done
+
+    async def _done_or(
+        self, activity: workflow.ActivityHandle[Any], interrupted: Callable[[], bool]
+    ) -> bool:
+        """True when the activity has an answer; False when it was cut off before that."""
+        interruption = asyncio.create_task(workflow.wait_condition(interrupted))
+        await workflow.wait([activity, interruption], return_when=asyncio.FIRST_COMPLETED)
         if activity.done():
-            canceled.cancel()
+            interruption.cancel()
             return True
         activity.cancel()
         await workflow.wait([activity])
-        self._may_send = False
         return not activity.cancelled() and activity.exception() is None
 
     async def _follow(self) -> None:
@@ -253,6 +267,9 @@ class PaymentWorkflow:
             summary=self._summary("follow"),
         )
         try:
+            if not await self._done_or(following, lambda: self._look_again):
+                self._look_again = False
+                return
             update = await following
         except ActivityError as error:
             await self._keep_going(error)
@@ -313,6 +330,10 @@ class PaymentWorkflow:
         progress.fire(event, workflow.now(), words)
         workflow.logger.info("payment moved", extra={"moved_by": event, "state": progress.state})
         self._show()
+        # Gated: payments that were under way before there were events go on without them.
+        if (self._announces or progress.in_flight_since) and workflow.patched(_EVENTS):
+            news = progress.news(self._request, self._order, workflow.now())
+            self._untold += [news] if news else []
         if progress.state is PaymentState.DISPATCHING and not progress.failures:
             # The fast path: the attribute is not worth an action yet.
             return
@@ -321,6 +342,11 @@ class PaymentWorkflow:
             reason = progress.update.failure_reason
             updates.append(search_attributes.FAILURE_REASON.value_set(reason))
         workflow.upsert_search_attributes(updates)
+
+    async def _tell(self) -> None:
+        """The world, of what happened since; durable before anything else happens."""
+        while self._untold:
+            await emit(self._untold.pop(0))
 
     def _note(self, words: str) -> None:
         self._progress.note(words, workflow.now())
@@ -413,6 +439,11 @@ class PaymentWorkflow:
             raise refused(
                 InvalidRequestError(f"nothing to cancel: the payment is {self._progress.state}")
             )
+
+    @workflow.signal
+    def look_again(self) -> None:
+        """Reconciliation has heard a verdict that this payment has not: LND is asked anew."""
+        self._look_again = self._progress.state in {PaymentState.IN_FLIGHT, PaymentState.STUCK}
 
     @workflow.query
     def view(self) -> PaymentView:

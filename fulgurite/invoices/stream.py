@@ -2,12 +2,14 @@
 
 An index is a hint and the list is the truth: settle_index has been seen reset by a
 migration, add_index has gaps, and a cursor that is ahead of the node makes lnd drop what is
-new. So every (re)connection lists first what could have been missed.
+new. So what is listed moves the cursor, and what is streamed never does.
 """
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from typing import Final
 
 from pydantic import Field
 
@@ -15,35 +17,154 @@ from fulgurite.calls import Call
 from fulgurite.identity import NodeName
 from fulgurite.model import Model
 
+# By how much LND's clock and ours may differ: so far back settlements are looked at again.
+OVERLAP: Final = timedelta(hours=1)
+
+# So many of the newest invoices are always listed again: a database can show an invoice
+# later than one with a higher add_index, because they were written at the same time.
+RECENT_INVOICES: Final = 500
+
+# Within so much, two of LND's own times say nothing about which was first.
+_CLOCK_STEPS: Final = timedelta(minutes=1)
+
+_NEVER: Final = datetime.fromtimestamp(0, tz=UTC)
+
+
+class Mark(Model):
+    """The highest index of one kind that LND has told, and LND's time for it."""
+
+    index: int = 0
+    at: datetime = _NEVER
+
+    def seen(self, index: int, at: datetime) -> Mark:
+        """The mark that also knows of this one."""
+        return Mark(index=index, at=at) if index > self.index or self.disproved(index, at) else self
+
+    def disproved(self, index: int, at: datetime) -> bool:
+        """Whether this one is later and yet not higher: LND counts from a lower number now."""
+        return index <= self.index and at > self.at + _CLOCK_STEPS
+
 
 class Cursor(Model):
     """How far a node's invoices are known. Carried by heartbeats and by continue-as-new."""
 
-    add_index: int = Field(default=0, description="the highest seen")
-    settle_index: int = Field(default=0, description="the highest seen")
+    added: Mark = Mark()
+    settled: Mark = Mark()
     pending_from: int = Field(
-        default=0, description="below this add_index every invoice has ended and was told"
+        default=0,
+        description="below this add_index every invoice has ended and was told; 0: not yet known",
     )
     settled_through: datetime = Field(
-        description="settlements before this, by LND's clock, have been told; later ones may have"
+        description="settlements before this have been told, but for clocks that differ"
     )
 
+    @property
+    def news_since(self) -> datetime:
+        """What settled before this, by LND's clock, has been told, or was before our time."""
+        return self.settled_through - OVERLAP
 
-class Listen(Model):
-    """Listen to a node's invoices until `until`."""
+    @property
+    def complete(self) -> bool:
+        """Whether everything on the node was listed once, and told where it concerns us."""
+        return self.pending_from > 0
 
-    node: NodeName
-    cursor: Cursor
-    until: datetime
+    def went_back(self) -> Cursor:
+        """After a reset: what was known of the node's numbers holds no more."""
+        return self.model_copy(update={"pending_from": 0})
+
+    def listed(
+        self, *, began_at: datetime, first_pending: int | None, last_index: int
+    ) -> Cursor:
+        """After a scan that told everything it found, to the last page.
+
+        `first_pending`: the lowest add_index that can still settle; None: there is none.
+        """
+        reached = last_index + 1 - RECENT_INVOICES
+        if first_pending is not None:
+            reached = min(reached, first_pending)
+        return self.model_copy(
+            update={
+                "pending_from": max(self.pending_from, reached, 1),
+                "settled_through": max(self.settled_through, began_at),
+            }
+        )
+
+
+class StreamState(StrEnum):
+    """How a node's stream is."""
+
+    DISCONNECTED = "DISCONNECTED"  # the node is away; it is asked again and again
+    CATCHING_UP = "CATCHING_UP"  # connected; what was missed is being listed
+    LISTENING = "LISTENING"  # nothing is missing, and news are told as they come
 
 
 class Listened(Model):
-    """How far it came, and what happened on the way."""
+    """How far it came, and what happened on the way. Counts are since the stream's beginning."""
 
     cursor: Cursor
-    settlements: int = Field(default=0, description="told, duplicates not counted")
+    state: StreamState = StreamState.DISCONNECTED
+    settlements: int = Field(default=0, description="told; duplicates are not counted")
     reconnections: int = 0
-    resets: int = Field(default=0, description="the node's indices went back")
+    resets: int = Field(default=0, description="times that the node's indices went back")
+    untold: int = Field(
+        default=0, description="found by the last scan, and could not be told; tried again"
+    )
+    connected_since: datetime | None = None
+    last_settlement_at: datetime | None = Field(default=None, description="by LND's clock")
+    silent_since: datetime | None = Field(
+        default=None, description="since then news may be missing; null: none are"
+    )
+    last_silence_seconds: float = Field(
+        default=0.0, description="how long news may have been missing, the last time"
+    )
+    problem: str = Field(default="", description="why the last connection ended")
+
+
+class Listen(Model):
+    """Listen to a node's invoices until `until`.
+
+    It ends earlier when the stream's state is for some time another one than in `so_far`, so
+    that operators see it.
+    """
+
+    node: NodeName
+    so_far: Listened
+    until: datetime
+
+
+class StreamView(Model):
+    """A node's stream, for those who watch."""
+
+    node: NodeName
+    began_at: datetime
+    rounds: int = Field(default=0, description="times that it began to listen anew")
+    listened: Listened
+
+    def details(self) -> str:
+        """Markdown for the Temporal UI."""
+        told = self.listened
+        lines = [f"### {told.state}", f"invoices of **{self.node}** since {_when(self.began_at)}", ""]
+        if told.connected_since:
+            lines.append(f"- connected since {_when(told.connected_since)}")
+        if told.silent_since:
+            lines.append(f"- **news may be missing since {_when(told.silent_since)}**")
+        if told.problem:
+            lines.append(f"- the last connection ended: {told.problem}")
+        if told.untold:
+            lines.append(f"- **{told.untold} could not be told yet**: see the worker's log")
+        lines.append(f"- {told.settlements} settlements told, the last {_when_or_never(told)}")
+        lines.append(f"- {told.reconnections} reconnections, {told.resets} resets of its indices")
+        if told.last_silence_seconds:
+            lines.append(f"- the last silence was {told.last_silence_seconds:.1f} s long")
+        return "\n".join(lines)
+
+
+def _when(moment: datetime) -> str:
+    return f"{moment:%Y-%m-%d %H:%M:%S} UTC"
+
+
+def _when_or_never(told: Listened) -> str:
+    return f"at {_when(told.last_settlement_at)}" if told.last_settlement_at else "never"
 
 
 LISTEN = Call("invoices.listen", Listen, Listened)

@@ -64,6 +64,7 @@ class Dispatched(Model):
     update: PaymentUpdate | None = None
     sent: bool = Field(default=False, description="LND accepted a send from this dispatch")
     because: str = ""
+    announce: bool = Field(default=False, description="somebody wants to be told of this payment")
 
 
 class Follow(_AfterAFailure):

@@ -6,6 +6,8 @@ from datetime import datetime, timedelta
 
 from pydantic import BaseModel, ConfigDict
 
+from fulgurite.events.catalogue import OF_PAYMENT, Event, EventId, event
+from fulgurite.ids import payment_id
 from fulgurite.money import Msat
 from fulgurite.payments.receipts import PaymentUpdate, PaymentView, Receipt
 from fulgurite.payments.requests import Order, PaymentRequest, send_until
@@ -41,6 +43,7 @@ class Progress(BaseModel):
     uncertain: bool = False
     cancel_requested: bool = False
     in_flight_since: datetime | None = None
+    last_event: EventId | None = None
     timeline: list[str] = []
 
     def fire(self, event: PaymentEvent, at: datetime, words: str = "") -> None:
@@ -89,6 +92,26 @@ class Progress(BaseModel):
     def last_moment(self, request: PaymentRequest, order: Order) -> datetime:
         """No attempt begins at or after it."""
         return send_until(request, order, self.requested_at)
+
+    def news(self, request: PaymentRequest, order: Order, at: datetime) -> Event | None:
+        """The event of the present state, if it is one that others are told of."""
+        kind = OF_PAYMENT.get(self.state)
+        if kind is None:
+            return None
+        ended = self.state in PAYMENT.terminal
+        # A hash succeeds once. Everything else can happen to it again, in another run too.
+        again = f"-{round(self.requested_at.timestamp() * 1_000)}-{self.failures}"
+        news = event(
+            kind,
+            self.receipt(request, order, at) if ended else self.view(request, order),
+            subject=order.payment_hash + ("" if self.state is PaymentState.SUCCEEDED else again),
+            resource=payment_id(order.payment_hash),
+            node=request.node,
+            timestamp=at,
+            after=self.last_event,
+        )
+        self.last_event = news.id
+        return news
 
     def view(self, request: PaymentRequest, order: Order) -> PaymentView:
         return PaymentView(

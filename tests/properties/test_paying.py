@@ -106,7 +106,9 @@ class Paying(RuleBasedStateMachine):
         self._run(self._network.__aenter__())
         settled_in = configured(self._folder, self._network.nodes, "127.0.0.1:1")
         self._nodes = Nodes(settled_in.nodes)
-        self._activities = PaymentActivities(self._nodes, settled_in.unsealing_key())
+        self._activities = PaymentActivities(
+            self._nodes, settled_in.unsealing_key(), lambda *_: False
+        )
 
     def teardown(self) -> None:
         self._run(self._network.restarted())

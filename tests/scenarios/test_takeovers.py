@@ -60,19 +60,23 @@ async def misconfigured(home: House) -> AsyncIterator[Nodes]:
     await configured.close()
 
 
+def nobody_is_told(*_: object) -> bool:
+    return False
+
+
 async def test_another_key_refuses_nothing_that_lnd_has(home: House, nodes: Nodes) -> None:
     carol = NodePubkey((await home.network.nodes["carol"].info()).identity_pubkey)
     gift = keysend(carol, sealing_key=home.settings.public_sealing_key())
     request = PaymentRequest.model_validate(
         {"node": "alice", "keysend": gift, "amount_msat": 5_000_000, "fee_limit": {"sat": 10}}
     )
-    rotated = PaymentActivities(nodes, UnsealingKey.generate())
+    rotated = PaymentActivities(nodes, UnsealingKey.generate(), nobody_is_told)
 
     with pytest.raises(ApplicationError, match="sealed to another key") as refused:
         await ActivityEnvironment().run(rotated.dispatch, asked_before(request))
     assert refused.value.non_retryable
 
-    ours = PaymentActivities(nodes, home.settings.unsealing_key())
+    ours = PaymentActivities(nodes, home.settings.unsealing_key(), nobody_is_told)
     await ActivityEnvironment().run(ours.dispatch, asked_before(request))
     told = await ActivityEnvironment().run(rotated.dispatch, asked_before(request))
     assert told.outcome is DispatchOutcome.FOLLOWED
@@ -84,7 +88,7 @@ async def test_another_network_refuses_nothing_that_lnd_has(
     home: House, misconfigured: Nodes
 ) -> None:
     invoice = await home.network.nodes["carol"].invoice(AMOUNT_MSAT)
-    astray = PaymentActivities(misconfigured, home.settings.unsealing_key())
+    astray = PaymentActivities(misconfigured, home.settings.unsealing_key(), nobody_is_told)
 
     with pytest.raises(ApplicationError, match="is for regtest, alice is on signet"):
         await ActivityEnvironment().run(astray.dispatch, asked_before(to_pay(invoice)))
