@@ -10,24 +10,29 @@ import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Protocol
 
 import aiohttp
+from pydantic import BaseModel
 
 from devnet.network import Network
 from devnet.node import LightningNode
 from devnet.processes import Daemon, free_ports
+from devnet.receiver import Receiver
 from devnet.regtest import RegtestNetwork
 from devnet.simulated import SimulatedNetwork
 from devnet.temporal import TemporalServer
+from fulgurite import attributes
 from fulgurite.sealing import UnsealingKey
 from nodes.config import LndConfig
+from nodes.webhooks.config import WebhookConfig
 from settings import CONFIG_VARIABLE, Settings
-from fulgurite import attributes
 
 ROOT = Path(__file__).resolve().parent.parent
 KINDS = ("simulated", "regtest")
+NOBODY: Mapping[str, WebhookConfig] = {}
 
 
 class Temporal(Protocol):
@@ -110,11 +115,15 @@ def network(kind: str, state_dir: Path) -> RegtestNetwork | SimulatedNetwork:
 
 
 def configured(
-    state_dir: Path, nodes: Mapping[str, LightningNode], temporal_address: str
+    state_dir: Path,
+    nodes: Mapping[str, LightningNode],
+    temporal_address: str,
+    webhooks: Mapping[str, WebhookConfig] = NOBODY,
 ) -> Settings:
     """Settings for these nodes and this Temporal, with a key of their own in `state_dir`."""
     return Settings(
         temporal_address=temporal_address,
+        webhooks=dict(webhooks),
         unsealing_key_path=_key(state_dir / "unsealing.key"),
         nodes={
             name: LndConfig.model_validate(
@@ -130,22 +139,43 @@ def configured(
     )
 
 
-def furnished(state_dir: Path, network: Network, temporal: Temporal) -> House:
+def furnished(
+    state_dir: Path,
+    network: Network,
+    temporal: Temporal,
+    webhooks: Mapping[str, WebhookConfig] = NOBODY,
+) -> House:
     """A house around a network and a Temporal that run: with a key and a configuration."""
-    settings = configured(state_dir, network.nodes, temporal.address)
+    settings = configured(state_dir, network.nodes, temporal.address, webhooks)
     config_path = state_dir / "fulgurite.toml"
     config_path.write_text(_toml(settings))
     return House(state_dir, network, temporal, settings, config_path)
 
 
+def endpoint(receiver: Receiver, secret_path: Path, *events: str) -> WebhookConfig:
+    """A receiver on loopback as an endpoint; `events` are patterns."""
+    return WebhookConfig(
+        url=receiver.url,
+        secret_path=secret_path,
+        events=events or ("*",),
+        allow_networks=(ip_network("127.0.0.0/8"),),
+    )
+
+
 @asynccontextmanager
-async def house(kind: str, state_dir: Path, *, headless: bool = True) -> AsyncIterator[House]:
+async def house(
+    kind: str,
+    state_dir: Path,
+    *,
+    headless: bool = True,
+    webhooks: Mapping[str, WebhookConfig] = NOBODY,
+) -> AsyncIterator[House]:
     """Everything but the worker, from nothing to ready; all of it ends with the block."""
     temporal = TemporalServer(
         state_dir / "temporal", search_attributes=attributes.REGISTRY, headless=headless
     )
     async with temporal, network(kind, state_dir / "network") as running:
-        yield furnished(state_dir, running, temporal)
+        yield furnished(state_dir, running, temporal, webhooks)
 
 
 def _key(path: Path) -> Path:
@@ -158,15 +188,17 @@ def _key(path: Path) -> Path:
 
 
 def _toml(settings: Settings) -> str:
-    """The file that FULGURITE_CONFIG names. JSON's strings are TOML's."""
+    """The file that FULGURITE_CONFIG names. JSON's strings and lists are TOML's."""
     lines = [
         f"temporal_address = {json.dumps(settings.temporal_address)}",
         f"unsealing_key_path = {json.dumps(str(settings.unsealing_key_path))}",
     ]
-    for name, node in settings.nodes.items():
-        lines += ["", f"[nodes.{name}]"]
+    tables: dict[str, BaseModel] = {f"nodes.{name}": node for name, node in settings.nodes.items()}
+    tables |= {f"webhooks.{name}": endpoint for name, endpoint in settings.webhooks.items()}
+    for name, table in tables.items():
+        lines += ["", f"[{name}]"]
         lines += [
             f"{key} = {json.dumps(value)}"
-            for key, value in node.model_dump(mode="json", exclude_defaults=True).items()
+            for key, value in table.model_dump(mode="json", exclude_defaults=True).items()
         ]
     return "\n".join(lines) + "\n"

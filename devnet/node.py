@@ -26,9 +26,17 @@ from protos.routerrpc import router_pb2, router_pb2_grpc
 # lnd's certificates are ECDSA; gRPC's default suites leave some of those out.
 os.environ.setdefault("GRPC_SSL_CIPHER_SUITES", "HIGH+ECDSA")
 
+OPEN = lightning_pb2.Invoice.OPEN
 SETTLED = lightning_pb2.Invoice.SETTLED
 CANCELED = lightning_pb2.Invoice.CANCELED
 ACCEPTED = lightning_pb2.Invoice.ACCEPTED
+
+# What every invoice of lnd's says of its payee, for a payment that does not read it there.
+_INVOICE_FEATURES = (
+    lightning_pb2.TLV_ONION_OPT,
+    lightning_pb2.PAYMENT_ADDR_OPT,
+    lightning_pb2.MPP_OPT,
+)
 
 
 @dataclass(frozen=True)
@@ -138,6 +146,16 @@ class LightningNode:
                 lightning_pb2.PaymentHash(r_hash=invoice.payment_hash)
             )
 
+    async def list_invoices(self, *, page_size: int = 1_000) -> list[lightning_pb2.Invoice]:
+        """Every invoice the node remembers, whatever became of it, oldest first."""
+        invoices: list[lightning_pb2.Invoice] = []
+        request = lightning_pb2.ListInvoiceRequest(num_max_invoices=page_size)
+        async with self.lightning() as lightning:
+            while page := (await lightning.ListInvoices(request)).invoices:
+                invoices.extend(page)
+                request.index_offset = page[-1].add_index
+        return invoices
+
     async def wait_for_invoice(
         self,
         invoice: TestInvoice,
@@ -184,14 +202,38 @@ class LightningNode:
         timeout_seconds: int = 60,
     ) -> lightning_pb2.Payment:
         """Pays as a stranger to the product would, and returns the last word on it."""
-        async with self.router() as router:
-            call = router.SendPaymentV2(
-                router_pb2.SendPaymentRequest(
-                    payment_request=payment_request,
-                    amt_msat=amount_msat,
-                    fee_limit_msat=fee_limit_msat,
-                    timeout_seconds=timeout_seconds,
-                    no_inflight_updates=True,
-                )
+        return await self._send(
+            router_pb2.SendPaymentRequest(
+                payment_request=payment_request,
+                amt_msat=amount_msat,
+                fee_limit_msat=fee_limit_msat,
+                timeout_seconds=timeout_seconds,
             )
-            return [update async for update in call][-1]
+        )
+
+    async def pay_unread(
+        self, payment_request: str, *, amount_msat: int = 0, fee_limit_msat: int = 100_000
+    ) -> lightning_pb2.Payment:
+        """Pays as a wallet does that looks neither at an invoice's expiry nor at its amount.
+
+        `amount_msat` 0 is what the invoice asks for.
+        """
+        async with self.lightning() as lightning:
+            read = await lightning.DecodePayReq(lightning_pb2.PayReqString(pay_req=payment_request))
+        return await self._send(
+            router_pb2.SendPaymentRequest(
+                dest=bytes.fromhex(read.destination),
+                payment_hash=bytes.fromhex(read.payment_hash),
+                payment_addr=read.payment_addr,
+                amt_msat=amount_msat or read.num_msat,
+                final_cltv_delta=read.cltv_expiry,
+                fee_limit_msat=fee_limit_msat,
+                timeout_seconds=60,
+                dest_features=_INVOICE_FEATURES,
+            )
+        )
+
+    async def _send(self, request: router_pb2.SendPaymentRequest) -> lightning_pb2.Payment:
+        request.no_inflight_updates = True
+        async with self.router() as router:
+            return [update async for update in router.SendPaymentV2(request)][-1]

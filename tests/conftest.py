@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
+from pathlib import Path
 
 import pytest
 from temporalio.client import Client
 
 import worker
-from devnet.house import House, furnished, house, network
+from devnet.house import House, endpoint, furnished, house, network
+from devnet.receiver import Receiver, new_secret
 from devnet.temporal_postgres import TemporalOnPostgres
 from fulgurite.attributes import REGISTRY
 from nodes.registry import Nodes
@@ -25,21 +27,35 @@ HOUSES = [
 ]
 
 
+@pytest.fixture(scope="session")
+async def shop(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Receiver]:
+    """A merchant's webhook receiver, told of every invoice of every house."""
+    secret = new_secret()
+    _shop_secret(tmp_path_factory).write_text(secret)
+    async with Receiver(secret) as receiver:
+        yield receiver
+
+
+def _shop_secret(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.getbasetemp() / "shop.secret"
+
+
 @pytest.fixture(scope="session", params=HOUSES)
 async def home(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, shop: Receiver
 ) -> AsyncIterator[House]:
-    """Temporal and a network, of each kind; no worker."""
+    """Temporal and a network, of each kind, and a shop that is told of invoices; no worker."""
     state_dir = tmp_path_factory.mktemp(request.param)
+    webhooks = {"shop": endpoint(shop, _shop_secret(tmp_path_factory), "invoice.*")}
     if request.param != "postgres":
-        async with house(request.param, state_dir) as built:
+        async with house(request.param, state_dir, webhooks=webhooks) as built:
             yield built
         return
     async with (
         TemporalOnPostgres(state_dir / "temporal", search_attributes=REGISTRY) as server,
         network("simulated", state_dir / "network") as simulated,
     ):
-        yield furnished(state_dir, simulated, server)
+        yield furnished(state_dir, simulated, server, webhooks)
 
 
 @pytest.fixture(scope="session")

@@ -54,6 +54,7 @@ class Channel:
     peer: str
     balances_msat: dict[str, int]
     policies: dict[str, FeePolicy]
+    private: bool = False
     active: bool = False
     pending: dict[int, PendingHtlc] = field(default_factory=dict)
     _next_index: int = 0

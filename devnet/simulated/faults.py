@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import grpc
 
 from devnet.simulated.holds import Holds, HtlcHold
+from devnet.simulated.invoice_database import InvoiceDatabase
 from devnet.simulated.misbehavior import Misbehavior
 from protos.lnrpc import lightning_pb2
 
@@ -45,6 +46,13 @@ class Stall:
 
 
 @dataclass(frozen=True)
+class Break:
+    """A stream gives `after_messages` messages, then loses its connection."""
+
+    after_messages: int
+
+
+@dataclass(frozen=True)
 class RepeatMessages:
     """A stream sends every message twice."""
 
@@ -61,7 +69,7 @@ class RestartNode:
     after_effect: bool = True
 
 
-Fault = Refuse | DropAnswer | Delay | Stall | RepeatMessages | NeverClose | RestartNode
+Fault = Refuse | DropAnswer | Delay | Stall | Break | RepeatMessages | NeverClose | RestartNode
 
 NOT_YET_INDEXED = Refuse(grpc.StatusCode.NOT_FOUND, "payment isn't initiated")
 
@@ -74,6 +82,7 @@ class Faults:
         self.misbehavior = Misbehavior()
         self._calls: defaultdict[tuple[str, str], deque[Fault]] = defaultdict(deque)
         self._slow_starts: dict[str, float] = {}
+        self._invoices: dict[str, InvoiceDatabase] = {}
 
     def add(self, node: str, method: str, fault: Fault, *, times: int = 1) -> None:
         """Orders `fault` for the next `times` calls of `method` at `node`."""
@@ -98,16 +107,38 @@ class Faults:
         """The next payment of `node` pays so much more in fees, whatever its fee limit."""
         self.misbehavior.order_surcharge(node, fee_msat)
 
+    def reset_settle_index(self, node: str, *, keep: int = 0) -> None:
+        """A migration: the last `keep` settlements become 1 to `keep`, the next one follows.
+
+        What settled before those has no settle_index any more, and is in no backlog.
+        """
+        self._invoices[node].renumber_settlements(keep)
+
+    def skip_add_indexes(self, node: str, count: int = 1) -> None:
+        """The next invoice of `node` gets an add_index `count` further on: a gap."""
+        self._invoices[node].skip_add_indexes(count)
+
+    def use_sql_invoices(self, node: str) -> None:
+        """A SQL back end: the backlog of settles comes in the order of adding."""
+        self._invoices[node].is_sql = True
+
     def slow_next_start(self, node: str, seconds: float) -> None:
         """The node's next start spends so long answering that it is not yet ready."""
         self._slow_starts[node] = seconds
 
     def clear(self) -> None:
         """Forgets every fault that has not happened yet, and releases every held HTLC."""
+        for invoices in self._invoices.values():
+            invoices.skip_add_indexes(0)
+            invoices.is_sql = False
         self._calls.clear()
         self._slow_starts.clear()
         self.misbehavior.clear()
         self.holds.release_all()
+
+    def watch_invoices(self, node: str, database: InvoiceDatabase) -> None:
+        """Lets the faults of a node's invoice database be ordered."""
+        self._invoices[node] = database
 
     def take(self, node: str, method: str) -> Fault | None:
         """The fault for a call that just came in."""

@@ -11,6 +11,7 @@ import grpc
 
 from devnet.simulated.errors import RpcError
 from devnet.simulated.faults import (
+    Break,
     Delay,
     DropAnswer,
     Fault,
@@ -148,6 +149,8 @@ class Gate:
             await self._after_effect(fault)
 
         sent = 0
+        if fault == Break(0):
+            raise ConnectionLostError
         async for message in messages:
             await context.write(message)
             sent += 1
@@ -155,6 +158,8 @@ class Gate:
                 await context.write(message)
             if isinstance(fault, Stall) and sent == fault.after_messages:
                 await _forever()
+            if isinstance(fault, Break) and sent == fault.after_messages:
+                raise ConnectionLostError
         if isinstance(fault, NeverClose | Stall):
             await _forever()
 

@@ -14,7 +14,9 @@ def channel_id(block_height: int, transaction_index: int, output_index: int) -> 
 
 
 class Graph:
-    """The public graph and the state of every link in it.
+    """The graph and the state of every link in it.
+
+    A private channel stands here too: who may know of it is for pathfinding to say.
 
     A link is up while both of its ends run and nobody has disconnected them. All nodes
     share this one view: gossip that lags is a subject of its own and not modelled.
@@ -50,6 +52,7 @@ class Graph:
         capacity_sat: int,
         push_sat: int,
         policies: dict[str, FeePolicy],
+        private: bool = False,
     ) -> Channel:
         """Adds a channel whose funding transaction was mined in the block of that height."""
         added = Channel(
@@ -61,6 +64,7 @@ class Graph:
             peer=peer,
             balances_msat={opener: (capacity_sat - push_sat) * 1_000, peer: push_sat * 1_000},
             policies=policies,
+            private=private,
         )
         self.channels[added.channel_id] = added
         self._channels_of[opener].append(added)

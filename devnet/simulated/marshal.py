@@ -5,7 +5,8 @@ from __future__ import annotations
 from devnet.simulated.channels import Channel, PendingHtlc
 from devnet.simulated.graph import Graph
 from devnet.simulated.htlcs import Failed, Settled
-from devnet.simulated.invoices import Invoice, InvoiceHtlc
+from devnet.simulated.invoice_database import Invoice, InvoiceHtlc
+from devnet.simulated.payment_requests import RouteHint
 from devnet.simulated.payments import Attempt, OutgoingPayment
 from devnet.simulated.routes import Route
 from protos.lnrpc import lightning_pb2
@@ -46,21 +47,44 @@ def invoice_message(invoice: Invoice) -> lightning_pb2.Invoice:
         memo=request.description,
         r_preimage=invoice.preimage or b"",
         r_hash=request.payment_hash,
+        value=request.amount_msat // 1_000,
         value_msat=request.amount_msat,
         creation_date=request.timestamp,
         settle_date=invoice.settle_time,
         payment_request=invoice.payment_request,
+        description_hash=request.description_hash,
         expiry=request.expiry_seconds,
+        fallback_addr=request.fallback_addr,
         cltv_expiry=request.final_cltv_delta_blocks,
-        private=invoice.private,
+        route_hints=route_hint_messages(request.route_hints),
+        private=bool(request.route_hints),
         add_index=invoice.add_index,
         settle_index=invoice.settle_index,
+        amt_paid_sat=invoice.paid_msat // 1_000,
         amt_paid_msat=invoice.paid_msat,
         state=invoice.state,
         htlcs=[_invoice_htlc(htlc) for htlc in invoice.htlcs],
         is_keysend=invoice.is_keysend,
         payment_addr=request.payment_addr,
     )
+
+
+def route_hint_messages(hints: tuple[RouteHint, ...]) -> list[lightning_pb2.RouteHint]:
+    return [
+        lightning_pb2.RouteHint(
+            hop_hints=[
+                lightning_pb2.HopHint(
+                    node_id=hop.public_key,
+                    chan_id=hop.channel_id,
+                    fee_base_msat=hop.base_fee_msat,
+                    fee_proportional_millionths=hop.fee_rate_ppm,
+                    cltv_expiry_delta=hop.cltv_expiry_delta_blocks,
+                )
+                for hop in hint
+            ]
+        )
+        for hint in hints
+    ]
 
 
 def channel_message(channel: Channel, node: str, graph: Graph) -> lightning_pb2.Channel:
@@ -77,6 +101,7 @@ def channel_message(channel: Channel, node: str, graph: Graph) -> lightning_pb2.
         remote_balance=channel.balances_msat[remote] // 1_000,
         unsettled_balance=sum(htlc.amount_msat for htlc in pending) // 1_000,
         pending_htlcs=[_pending_htlc(htlc, node) for htlc in pending],
+        private=channel.private,
         initiator=channel.opener == node,
     )
 
@@ -134,6 +159,8 @@ def _invoice_htlc(htlc: InvoiceHtlc) -> lightning_pb2.InvoiceHTLC:
         resolve_time=htlc.resolve_time,
         expiry_height=htlc.expiry_height,
         state=htlc.state,
+        # A keysend has no such record: it cannot come in parts.
+        mpp_total_amt_msat=htlc.total_msat if htlc.routed.onion.payment_addr else 0,
     )
 
 

@@ -61,6 +61,7 @@ class SimulatedNode:
             name,
             key=key,
             codec=codec,
+            graph=graph,
             switch=switch,
             ledger=ledger,
             height=lambda: chain.height,
@@ -86,13 +87,16 @@ class SimulatedNode:
         self.driver = LightningNode(
             name, f"{LOOPBACK}:{port}", folder / "tls.cert", folder / "macaroons"
         )
+        faults.watch_invoices(name, self.invoices.database)
         graph.add_node(name, self.public_key)
         chain.on_block(self.invoices.on_block)
 
     async def start(self) -> None:
         """Listens, says for a while that it is not ready if so ordered, then is."""
         gate = Gate(self.name, self.macaroons, self._faults, self._restart)
-        router = RouterService(self.payments, self.graph, self.codec, self.public_key)
+        router = RouterService(
+            self.payments, self.invoices.htlc_events, self.graph, self.codec, self.public_key
+        )
         await self._server.listen(
             gate,
             {

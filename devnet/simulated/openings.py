@@ -30,6 +30,7 @@ class Opening:
     peer_policy: FeePolicy
     funding_txid: str
     broadcast_height: int
+    private: bool
 
 
 class Openings:
@@ -57,6 +58,7 @@ class Openings:
         push_sat: int,
         opener_policy: FeePolicy = DEFAULT_POLICY,
         peer_policy: FeePolicy = DEFAULT_POLICY,
+        private: bool = False,
     ) -> str:
         """Broadcasts a funding transaction and returns its id; RpcError as lnd refuses."""
         if not self._graph.connected(opener, peer):
@@ -83,6 +85,7 @@ class Openings:
             peer_policy,
             hashlib.sha256(f"funding {self._opened_count}".encode()).hexdigest(),
             self._chain.height,
+            private,
         )
         self._pending.append(opening)
         return opening.funding_txid
@@ -102,5 +105,6 @@ class Openings:
                     opening.opener: opening.opener_policy,
                     opening.peer: opening.peer_policy,
                 },
+                private=opening.private,
             )
             self._ledger.channel_opened(channel.channel_id, channel.balances_msat)

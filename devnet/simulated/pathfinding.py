@@ -31,14 +31,16 @@ class InsufficientBalanceError(Exception):
 class Restrictions:
     """What a route must respect.
 
-    `avoided_msat` names directed pairs of nodes, and the amount from which on they are
-    known not to work: what lnd's mission control would have learned in this payment.
+    `hinted_channel_ids` are private channels that the invoice told of. `avoided_msat` names
+    directed pairs of nodes, and the amount from which on they are known not to work: what
+    lnd's mission control would have learned in this payment.
     """
 
     fee_limit_msat: int
     final_cltv_delta_blocks: int
     outgoing_channel_ids: frozenset[int] = frozenset()
     last_hop: str | None = None
+    hinted_channel_ids: frozenset[int] = frozenset()
     avoided_msat: Mapping[tuple[str, str], int] = field(default_factory=dict)
 
 
@@ -117,6 +119,8 @@ def _search(
 
 
 def _can_carry(step: _Leg, payer: str, limits: Restrictions) -> bool:
+    if not _is_known(step.channel, payer, limits):
+        return False
     pair = (step.sender, step.receiver)
     if step.next is None and limits.last_hop not in (None, step.sender):
         return False
@@ -128,6 +132,15 @@ def _can_carry(step: _Leg, payer: str, limits: Restrictions) -> bool:
         enough = step.channel.spendable_msat(payer) >= step.amount_msat
         return enough and _may_leave_by(step.channel, limits)
     return step.channel.capacity_msat >= step.amount_msat
+
+
+def _is_known(channel: Channel, payer: str, limits: Restrictions) -> bool:
+    """Private channels are known to their ends, and to whom an invoice names them."""
+    return (
+        not channel.private
+        or payer in (channel.opener, channel.peer)
+        or channel.channel_id in limits.hinted_channel_ids
+    )
 
 
 def _may_leave_by(channel: Channel, limits: Restrictions) -> bool:

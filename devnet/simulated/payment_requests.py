@@ -7,11 +7,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from bech32 import CHARSET, bech32_encode, convertbits
-from bolt11 import Feature, MilliSatoshi, decode
+from bolt11 import Bolt11, Feature, MilliSatoshi, decode
+from bolt11.bit_utils import scid_to_int
 from bolt11.exceptions import Bolt11Exception
 from bolt11.utils import msat_to_amount
 from coincurve import PrivateKey
 
+from devnet.simulated import fallback_addresses
 from devnet.simulated.errors import RpcError
 
 NETWORK = "regtest"
@@ -26,10 +28,26 @@ _REMEMBERED = 50_000
 
 
 @dataclass(frozen=True)
+class HopHint:
+    """A channel that the graph does not show, and what its far end asks for using it."""
+
+    public_key: str
+    channel_id: int
+    base_fee_msat: int
+    fee_rate_ppm: int
+    cltv_expiry_delta_blocks: int
+
+
+# The last hops of a route, the one into the payee at the end.
+RouteHint = tuple[HopHint, ...]
+
+
+@dataclass(frozen=True)
 class PaymentRequest:
     """What a payer needs to know. `amount_msat` 0 leaves it to the payer.
 
-    `payment_addr` is empty in an invoice too old to have one.
+    `payment_addr` is empty in an invoice too old to have one. A `description_hash` is
+    written instead of the description.
     """
 
     destination: str
@@ -41,6 +59,9 @@ class PaymentRequest:
     description: str
     final_cltv_delta_blocks: int
     takes_parts: bool
+    description_hash: bytes = b""
+    fallback_addr: str = ""
+    route_hints: tuple[RouteHint, ...] = ()
 
 
 class PaymentRequestCodec:
@@ -93,7 +114,33 @@ class PaymentRequestCodec:
             description=invoice.description or "",
             final_cltv_delta_blocks=invoice.min_final_cltv_expiry,
             takes_parts=Feature.basic_mpp in features,
+            description_hash=bytes.fromhex(invoice.description_hash or ""),
+            fallback_addr=_fallback_of(invoice),
+            route_hints=_hints_of(invoice),
         )
+
+
+def _fallback_of(invoice: Bolt11) -> str:
+    if invoice.fallback is None:
+        return ""
+    words = [group.uint for group in invoice.fallback.data.cut(5)]
+    return fallback_addresses.from_words(words, CURRENCY) if words[0] <= 16 else ""
+
+
+def _hints_of(invoice: Bolt11) -> tuple[RouteHint, ...]:
+    return tuple(
+        tuple(
+            HopHint(
+                route.public_key,
+                scid_to_int(route.short_channel_id),
+                route.base_fee,
+                route.ppm_fee,
+                route.cltv_expiry_delta,
+            )
+            for route in hint.routes
+        )
+        for hint in invoice.route_hints or ()
+    )
 
 
 def _encode(request: PaymentRequest, key: PrivateKey) -> str:
@@ -101,12 +148,22 @@ def _encode(request: PaymentRequest, key: PrivateKey) -> str:
     prefix = f"ln{CURRENCY}"
     if request.amount_msat:
         prefix += msat_to_amount(MilliSatoshi(request.amount_msat))
+    if request.description_hash:
+        description = _tagged("h", _words_of(request.description_hash))
+    else:
+        description = _tagged("d", _words_of(request.description.encode()))
+    fallback = []
+    if request.fallback_addr:
+        fallback = _tagged("f", fallback_addresses.to_words(request.fallback_addr, CURRENCY))
+    hints = [word for hint in request.route_hints for word in _tagged("r", _hint_words(hint))]
     words = [
         *_as_words(request.timestamp, length=7),
         *_tagged("p", _words_of(request.payment_hash)),
-        *_tagged("d", _words_of(request.description.encode())),
+        *description,
         *_tagged("c", _as_words(request.final_cltv_delta_blocks)),
         *_tagged("x", _as_words(request.expiry_seconds)),
+        *fallback,
+        *hints,
         *_tagged("s", _words_of(request.payment_addr)),
         *_tagged("9", _as_words(FEATURE_BITS)),
     ]
@@ -116,6 +173,19 @@ def _encode(request: PaymentRequest, key: PrivateKey) -> str:
 
 def _tagged(tag: str, words: list[int]) -> list[int]:
     return [CHARSET.index(tag), *_as_words(len(words), length=2), *words]
+
+
+def _hint_words(hint: RouteHint) -> list[int]:
+    return _words_of(
+        b"".join(
+            bytes.fromhex(hop.public_key)
+            + hop.channel_id.to_bytes(8)
+            + hop.base_fee_msat.to_bytes(4)
+            + hop.fee_rate_ppm.to_bytes(4)
+            + hop.cltv_expiry_delta_blocks.to_bytes(2)
+            for hop in hint
+        )
+    )
 
 
 def _words_of(data: bytes) -> list[int]:

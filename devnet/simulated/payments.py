@@ -14,6 +14,7 @@ from devnet.simulated.graph import Graph
 from devnet.simulated.htlcs import Failed, FailureCode, Onion, Outcome, RoutedHtlc, Settled, Switch
 from devnet.simulated.ledger import AttemptRecord, Ledger, SendRecord
 from devnet.simulated.misbehavior import Misbehavior
+from devnet.simulated.paging import PageQuery, page_of
 from devnet.simulated.pathfinding import (
     InsufficientBalanceError,
     NoRouteError,
@@ -156,9 +157,21 @@ class PaymentEngine:
     def find(self, payment_hash: bytes) -> OutgoingPayment | None:
         return self._by_hash.get(payment_hash)
 
-    def all(self) -> list[OutgoingPayment]:
-        """Every payment, oldest first."""
-        return list(self._by_index.values())
+    @property
+    def count(self) -> int:
+        """How many payments the node remembers."""
+        return len(self._by_index)
+
+    def page(self, query: PageQuery, *, include_incomplete: bool) -> list[OutgoingPayment]:
+        """A page of ListPayments; incomplete is what has not succeeded."""
+
+        def wanted(payment: OutgoingPayment) -> bool:
+            complete = payment.status == Payment.SUCCEEDED
+            created = payment.created_ns // 1_000_000_000
+            return (complete or include_incomplete) and query.covers(created)
+
+        payments = list(self._by_index.values())
+        return page_of(payments, query, index_of=lambda payment: payment.index, wanted=wanted)
 
     def initiate(self, intent: PaymentIntent) -> OutgoingPayment:
         """Stores a payment; raises ALREADY_EXISTS unless its hash is new or has failed."""
@@ -226,6 +239,7 @@ class PaymentEngine:
             final_cltv_delta_blocks=intent.final_cltv_delta_blocks,
             outgoing_channel_ids=intent.outgoing_channel_ids,
             last_hop=self._graph.name_of(intent.last_hop) or "" if intent.last_hop else None,
+            hinted_channel_ids=intent.hinted_channel_ids,
             avoided_msat=payment.avoided_msat,
         )
         payee = self._graph.name_of(intent.destination)

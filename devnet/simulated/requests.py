@@ -39,6 +39,7 @@ class PaymentIntent:
     outgoing_channel_ids: frozenset[int]
     last_hop: str | None
     payment_request: str
+    hinted_channel_ids: frozenset[int] = frozenset()
 
 
 def read_intent(
@@ -94,6 +95,9 @@ def _from_invoice(
         outgoing_channel_ids=frozenset(request.outgoing_chan_ids),
         last_hop=request.last_hop_pubkey.hex() or None,
         payment_request=request.payment_request,
+        hinted_channel_ids=frozenset(
+            hop.channel_id for hint in invoice.route_hints for hop in hint
+        ),
     )
 
 
@@ -106,13 +110,13 @@ def _from_fields(request: router_pb2.SendPaymentRequest) -> PaymentIntent:
     return PaymentIntent(
         destination=request.dest.hex(),
         payment_hash=request.payment_hash,
-        payment_addr=b"",
+        payment_addr=request.payment_addr,
         keysend_preimage=request.dest_custom_records.get(KEYSEND_RECORD),
         amount_msat=request.amt_msat,
         fee_limit_msat=request.fee_limit_msat,
         timeout_seconds=request.timeout_seconds or DEFAULT_TIMEOUT_SECONDS,
         # Without a payment address the payee cannot tell parts from payments.
-        max_parts=1,
+        max_parts=request.max_parts or DEFAULT_MAX_PARTS if request.payment_addr else 1,
         final_cltv_delta_blocks=request.final_cltv_delta or DEFAULT_FINAL_CLTV_DELTA_BLOCKS,
         outgoing_channel_ids=frozenset(request.outgoing_chan_ids),
         last_hop=request.last_hop_pubkey.hex() or None,

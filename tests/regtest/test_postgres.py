@@ -26,9 +26,9 @@ from devnet.daemons import find
 from devnet.processes import free_ports
 from devnet.temporal_postgres import DEPLOY, NAMESPACE, TemporalOnPostgres
 from devnet.waiting import eventually
+from fulgurite.attributes import REGISTRY
 from telemetry import metrics_runtime
 from tests.deploy.metrics import metrics_in_use
-from fulgurite.attributes import REGISTRY
 
 pytestmark = [
     pytest.mark.regtest,

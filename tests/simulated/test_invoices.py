@@ -19,6 +19,8 @@ from .driving import Payment, Reason, refused, send, sending, to_pay
 UNKNOWN = grpc.StatusCode.UNKNOWN
 OPEN = lightning_pb2.Invoice.OPEN
 
+MAINNET_ADDRESS = "bc1qw508d6qejxtdg4y5r3zarvary0c5xw7kv8f3t4"
+
 
 async def test_an_invoice_reads_as_it_was_written(bob: LightningNode) -> None:
     invoice = await bob.invoice(12_345_678, memo="a lamp", expiry_seconds=900)
@@ -171,9 +173,17 @@ async def test_what_lnd_would_not_write_is_refused(bob: LightningNode) -> None:
     async with bob.lightning() as lightning:
         for fields, text in (
             ({"memo": "x" * 1025}, "memo too large: 1025 bytes (maxsize=1024)"),
-            ({"value_msat": -1}, "payments of negative value are not allowed"),
+            ({"value_msat": -1}, "amount cannot be negative"),
+            ({"value": 1, "value_msat": 1_000}, "sat and msat arguments are mutually exclusive"),
+            ({"description_hash": b"\1"}, "description hash is 1 bytes, must be 32"),
+            ({"fallback_addr": "nowhere"}, "invalid fallback address"),
+            ({"fallback_addr": MAINNET_ADDRESS}, "fallback address is not for regtest"),
             ({"expiry": 365 * 86_400 + 1}, "greater than max expiry"),
             ({"cltv_expiry": 17}, "CLTV delta of 17 must be greater than minimum of 18"),
+            ({"cltv_expiry": 65_536}, "CLTV delta of 65536 is too large"),
+            ({"route_hints": [{}]}, "number of hop hint within a route must be positive"),
+            ({"route_hints": [{"hop_hints": [{"node_id": "zz"}]}]}, "encoding/hex"),
+            ({"route_hints": [{}] * 21}, "must not exceed maximum of 20"),
             ({"r_preimage": b"\1"}, "invalid preimage length of 1, want 32"),
         ):
             with refused(UNKNOWN, text):

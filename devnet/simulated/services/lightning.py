@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import bisect
 import hashlib
 import secrets
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -12,8 +12,15 @@ import bech32
 import grpc
 
 from devnet.simulated.errors import RpcError
-from devnet.simulated.marshal import channel_message, invoice_message, payment_message
+from devnet.simulated.invoice_terms import read_terms
+from devnet.simulated.marshal import (
+    channel_message,
+    invoice_message,
+    payment_message,
+    route_hint_messages,
+)
 from devnet.simulated.openings import DEFAULT_POLICY
+from devnet.simulated.paging import PageQuery
 from devnet.simulated.payment_requests import NETWORK
 from devnet.simulated.requests import HASH_BYTES
 from protos.lnrpc import lightning_pb2
@@ -51,7 +58,10 @@ class LightningService:
             timestamp=read.timestamp,
             expiry=read.expiry_seconds,
             description=read.description,
+            description_hash=read.description_hash.hex(),
+            fallback_addr=read.fallback_addr,
             cltv_expiry=read.final_cltv_delta_blocks,
+            route_hints=route_hint_messages(read.route_hints),
             payment_addr=read.payment_addr or bytes(HASH_BYTES),
             num_msat=read.amount_msat,
         )
@@ -59,18 +69,15 @@ class LightningService:
     async def list_payments(
         self, request: lightning_pb2.ListPaymentsRequest
     ) -> lightning_pb2.ListPaymentsResponse:
-        """A page, oldest first either way; the offset itself is never part of it."""
-        payments = self._node.payments.all()
-        if not request.include_incomplete:
-            payments = [p for p in payments if p.status == lightning_pb2.Payment.SUCCEEDED]
-        size = request.max_payments or len(payments)
-        indexes = [payment.index for payment in payments]
-        if request.reversed:
-            end = bisect.bisect_left(indexes, request.index_offset or 1 << 63)
-            page = payments[max(0, end - size) : end]
-        else:
-            start = bisect.bisect_right(indexes, request.index_offset)
-            page = payments[start : start + size]
+        query = PageQuery(
+            offset=request.index_offset,
+            size=request.max_payments,
+            reversed=request.reversed,
+            created_from=request.creation_date_start,
+            created_until=request.creation_date_end,
+        )
+        payments = self._node.payments
+        page = payments.page(query, include_incomplete=request.include_incomplete)
         return lightning_pb2.ListPaymentsResponse(
             payments=[
                 payment_message(payment, self._node.graph, omit_hops=request.omit_hops)
@@ -78,6 +85,7 @@ class LightningService:
             ],
             first_index_offset=page[0].index if page else 0,
             last_index_offset=page[-1].index if page else 0,
+            total_num_payments=payments.count if request.count_total_payments else 0,
         )
 
     async def list_channels(
@@ -108,7 +116,7 @@ class LightningService:
         name = self._known_peer(request.pub_key)
         return lightning_pb2.NodeInfo(
             node=lightning_pb2.LightningNode(pub_key=request.pub_key, alias=name),
-            num_channels=len(self._node.graph.channels_of(name)),
+            num_channels=sum(not c.private for c in self._node.graph.channels_of(name)),
         )
 
     async def wallet_balance(
@@ -143,6 +151,7 @@ class LightningService:
             capacity_sat=request.local_funding_amount,
             push_sat=request.push_sat,
             opener_policy=policy,
+            private=request.private,
         )
         # The bytes of a transaction id go the other way round than people write it.
         return lightning_pb2.ChannelPoint(funding_txid_bytes=bytes.fromhex(funding_txid)[::-1])
@@ -152,13 +161,7 @@ class LightningService:
         if len(preimage) != HASH_BYTES:
             raise RpcError(f"invalid preimage length of {len(preimage)}, want {HASH_BYTES}")
         invoice = self._node.invoices.add(
-            memo=request.memo,
-            preimage=preimage,
-            payment_hash=hashlib.sha256(preimage).digest(),
-            value_msat=request.value_msat,
-            expiry_seconds=request.expiry,
-            final_cltv_delta_blocks=request.cltv_expiry,
-            private=request.private,
+            read_terms(request), hashlib.sha256(preimage).digest(), preimage
         )
         return lightning_pb2.AddInvoiceResponse(
             r_hash=invoice.request.payment_hash,
@@ -172,10 +175,32 @@ class LightningService:
             raise RpcError(
                 f"payment hash must be exactly 32 bytes, is instead {len(request.r_hash)}"
             )
-        invoice = self._node.invoices.find(request.r_hash)
+        invoice = self._node.invoices.database.find(request.r_hash)
         if invoice is None:
             raise RpcError("unable to locate invoice", grpc.StatusCode.NOT_FOUND)
         return invoice_message(invoice)
+
+    async def list_invoices(
+        self, request: lightning_pb2.ListInvoiceRequest
+    ) -> lightning_pb2.ListInvoiceResponse:
+        query = PageQuery(
+            offset=request.index_offset,
+            size=request.num_max_invoices,
+            reversed=request.reversed,
+            created_from=request.creation_date_start,
+            created_until=request.creation_date_end,
+        )
+        page = self._node.invoices.database.page(query, pending_only=request.pending_only)
+        return lightning_pb2.ListInvoiceResponse(
+            invoices=[invoice_message(invoice) for invoice in page],
+            first_index_offset=page[0].add_index if page else 0,
+            last_index_offset=page[-1].add_index if page else 0,
+        )
+
+    def subscribe_invoices(
+        self, request: lightning_pb2.InvoiceSubscription
+    ) -> AsyncIterator[lightning_pb2.Invoice]:
+        return self._node.invoices.feed.follow_all(request.add_index, request.settle_index)
 
     async def connect_peer(
         self, request: lightning_pb2.ConnectPeerRequest

@@ -1,4 +1,4 @@
-"""routerrpc.Router: sending payments and following them."""
+"""routerrpc.Router: sending payments and following them, and what becomes of HTLCs."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import grpc
 
 from devnet.simulated.errors import RpcError
 from devnet.simulated.graph import Graph
+from devnet.simulated.htlc_events import HtlcEvents
 from devnet.simulated.marshal import payment_message
 from devnet.simulated.payment_requests import PaymentRequestCodec
 from devnet.simulated.payments import OutgoingPayment, PaymentEngine
@@ -19,9 +20,15 @@ from protos.routerrpc import router_pb2
 
 class RouterService:
     def __init__(
-        self, engine: PaymentEngine, graph: Graph, codec: PaymentRequestCodec, own_key: str
+        self,
+        engine: PaymentEngine,
+        htlc_events: HtlcEvents,
+        graph: Graph,
+        codec: PaymentRequestCodec,
+        own_key: str,
     ) -> None:
         self._engine = engine
+        self._htlc_events = htlc_events
         self._graph = graph
         self._codec = codec
         self._own_key = own_key
@@ -48,6 +55,11 @@ class RouterService:
             raise RpcError("payment isn't initiated", grpc.StatusCode.NOT_FOUND)
         async for update in Subscription(payment, self._graph, quiet=request.no_inflight_updates):
             yield update
+
+    def subscribe_htlc_events(
+        self, _: router_pb2.SubscribeHtlcEventsRequest
+    ) -> AsyncIterator[router_pb2.HtlcEvent]:
+        return self._htlc_events.follow()
 
 
 class Subscription:
