@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Callable
 from datetime import timedelta
+from typing import Any
 
 from temporalio import workflow
 from temporalio.common import RetryPolicy
@@ -55,6 +58,18 @@ def start_on(
         summary=summary,
     )
     return handle
+
+
+async def done_or(activity: workflow.ActivityHandle[Any], interrupted: Callable[[], bool]) -> bool:
+    """True when the activity has an answer; False when it was cut off before that."""
+    interruption = asyncio.create_task(workflow.wait_condition(interrupted))
+    await workflow.wait([activity, interruption], return_when=asyncio.FIRST_COMPLETED)
+    if activity.done():
+        interruption.cancel()
+        return True
+    activity.cancel()
+    await workflow.wait([activity])
+    return not activity.cancelled() and activity.exception() is None
 
 
 async def try_on(

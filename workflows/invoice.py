@@ -14,15 +14,8 @@ from fulgurite.events.catalogue import OF_INVOICE, EventType, event
 from fulgurite.identity import PaymentHash
 from fulgurite.invoices.calls import (
     ASK_CALLBACK,
-    CANCEL_INVOICE,
-    LOOK_UP_INVOICE,
-    SETTLE_INVOICE,
-    WATCH_INVOICE,
     Asking,
     InvoiceOf,
-    Settle,
-    Watch,
-    Watched,
 )
 from fulgurite.invoices.progress import InvoiceOrder, InvoiceProgress
 from fulgurite.invoices.receipts import (
@@ -39,15 +32,14 @@ from fulgurite.invoices.requests import (
 )
 from fulgurite.invoices.states import INVOICE, InvoiceEvent, InvoiceState, LndInvoiceState
 from fulgurite.model import Model
-from workflows import metrics, search_attributes
+from workflows import at_lnd, metrics, search_attributes
 from workflows.announcing import emit
-from workflows.calling import refusal, refused, start_on, try_on
+from workflows.calling import refusal, refused, try_on
 
 # LND cancels by its own clock, a moment after the expiry; then its word is final.
 _AFTER_EXPIRY = timedelta(seconds=2)
 _FIRST_PAUSE, _LONGEST_PAUSE = timedelta(seconds=2), timedelta(minutes=1)
-_UNARY_AT_MOST = timedelta(minutes=1)
-_WATCH = timedelta(hours=6)
+_TAKE_STOCK = timedelta(hours=6)
 _ASK_AT_MOST, _ASK_AGAIN = timedelta(minutes=2), timedelta(seconds=15)
 
 
@@ -115,7 +107,7 @@ class InvoiceWorkflow:
         """LND's last word first; then those who come when it takes no payment any more."""
         pause = _FIRST_PAUSE
         while not self._progress.ended_unpaid:
-            self._heard.append(await self._ask_lnd())
+            self._heard.append(await at_lnd.look_up(self._this))
             await self._hear()
             if self._progress.state is not InvoiceState.EXPIRED:
                 return
@@ -155,7 +147,7 @@ class InvoiceWorkflow:
         assert until is not None
         told = progress.undecided_told
         if await self._news(
-            until=workflow.now() + _WATCH if told else until,
+            until=workflow.now() + _TAKE_STOCK if told else until,
             summary="the decision",
             watch=LndInvoiceState.ACCEPTED,
             until_height=None if told else progress.decide_before_height(),
@@ -202,13 +194,7 @@ class InvoiceWorkflow:
         assert sealed is not None  # the update's validator, or the making of the invoice, saw to it
         try:
             # The preimage is in the history by now: it outlives whatever dies here.
-            update = await start_on(
-                ids.invoice_queue(self._node),
-                SETTLE_INVOICE,
-                Settle(node=self._node, payment_hash=self._hash, sealed_preimage=sealed),
-                at_most=_UNARY_AT_MOST,
-                summary="settle",
-            )
+            update = await at_lnd.settle(self._this, sealed)
         except ActivityError as error:
             reason = refusal(error)
             if reason is None:
@@ -219,13 +205,7 @@ class InvoiceWorkflow:
         await self._hear_or_rest(update)
 
     async def _call_off(self) -> None:
-        update = await start_on(
-            ids.invoice_queue(self._node),
-            CANCEL_INVOICE,
-            InvoiceOf(node=self._node, payment_hash=self._hash),
-            at_most=_UNARY_AT_MOST,
-            summary="cancel",
-        )
+        update = await at_lnd.cancel(self._this)
         self._cancel = None
         await self._hear_or_rest(update)
 
@@ -278,34 +258,8 @@ class InvoiceWorkflow:
         return held and (self._cancel is not None or self._progress.verdict is not None)
 
     async def _watch(self, state: LndInvoiceState, until: datetime, height: int | None) -> None:
-        while workflow.now() < until:
-            watched: Watched = await start_on(
-                ids.invoice_queue(self._node),
-                WATCH_INVOICE,
-                Watch(
-                    node=self._node,
-                    payment_hash=self._hash,
-                    state=state,
-                    until=min(until, workflow.now() + _WATCH),
-                    until_height=height,
-                ),
-                at_most=_WATCH + timedelta(hours=1),
-                summary=f"until it is no longer {state}",
-            )
-            if watched.update.state is not state:
-                self._heard.append(watched.update)
-                return
-            if height is not None and watched.height >= height:
-                return
-
-    async def _ask_lnd(self) -> InvoiceUpdate:
-        return await start_on(
-            ids.invoice_queue(self._node),
-            LOOK_UP_INVOICE,
-            InvoiceOf(node=self._node, payment_hash=self._hash),
-            at_most=_UNARY_AT_MOST,
-            summary="look up",
-        )
+        if word := await at_lnd.next_word(self._this, state, until, height):
+            self._heard.append(word)
 
     async def _hear_or_rest(self, update: InvoiceUpdate) -> None:
         """After an order: LND's word on it; a pause where it has not been carried out yet."""
@@ -441,6 +395,10 @@ class InvoiceWorkflow:
     @workflow.query
     def view(self) -> InvoiceView:
         return self._view()
+
+    @property
+    def _this(self) -> InvoiceOf:
+        return InvoiceOf(node=self._node, payment_hash=self._hash)
 
     @property
     def _hold(self) -> Hold | None:

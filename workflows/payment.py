@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -36,7 +35,7 @@ from fulgurite.payments.requests import (
 from fulgurite.payments.states import PAYMENT, PaymentEvent, PaymentState, pause_before_attempt
 from workflows import metrics, search_attributes
 from workflows.announcing import emit
-from workflows.calling import ACTIVITY_ERRORS, call_local, refusal, refused, start_on
+from workflows.calling import ACTIVITY_ERRORS, call_local, done_or, refusal, refused, start_on
 
 # The fast path listens for this long. A workflow task that takes five seconds earns a warning,
 # and one that takes ten is given to another worker.
@@ -231,22 +230,9 @@ class PaymentWorkflow:
         if self._progress.cancel_requested:
             await workflow.wait([activity])
             return True
-        done = await self._done_or(activity, lambda: self._progress.cancel_requested)
+        done = await done_or(activity, lambda: self._progress.cancel_requested)
         self._may_send &= done
         return done
-
-    async def _done_or(
-        self, activity: workflow.ActivityHandle[Any], interrupted: Callable[[], bool]
-    ) -> bool:
-        """True when the activity has an answer; False when it was cut off before that."""
-        interruption = asyncio.create_task(workflow.wait_condition(interrupted))
-        await workflow.wait([activity, interruption], return_when=asyncio.FIRST_COMPLETED)
-        if activity.done():
-            interruption.cancel()
-            return True
-        activity.cancel()
-        await workflow.wait([activity])
-        return not activity.cancelled() and activity.exception() is None
 
     async def _follow(self) -> None:
         progress = self._progress
@@ -267,7 +253,7 @@ class PaymentWorkflow:
             summary=self._summary("follow"),
         )
         try:
-            if not await self._done_or(following, lambda: self._look_again):
+            if not await done_or(following, lambda: self._look_again):
                 self._look_again = False
                 return
             update = await following
