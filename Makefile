@@ -66,6 +66,10 @@ bench: setup ## the figures of docs/performance.md, as ratios within one run
 mutants: setup ## puts each known defect back and shows which test notices
 	@$(RUN) -m mutants
 
+.PHONY: fuzz
+fuzz: setup ## a coverage-guided fuzzer at the webhook's URL checker and signatures
+	@$(RUN) -m fuzz
+
 .PHONY: protos
 protos: setup ## regenerates the code beside the .proto files
 	@PATH=$(CURDIR)/$(VENV)/bin:$$PATH $(RUN) -m protos.generate

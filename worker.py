@@ -6,19 +6,22 @@ import asyncio
 import signal
 import sys
 from collections.abc import Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from datetime import timedelta
 from functools import partial
 
 import structlog
 from temporalio.client import Client
+from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.worker import Worker
 
 import settings as configuration
 import telemetry
 from activities.events import Announcer, EventActivities
 from activities.invoices import InvoiceActivities
+from activities.listening import InvoiceListening
 from activities.payments import PaymentActivities
+from activities.routing import InvoiceRouter
 from fulgurite import ids
 from fulgurite.errors import FulguriteError
 from nodes.registry import Nodes
@@ -28,6 +31,7 @@ from starter.connect import connect, leave
 from workflows.create_invoice import CreateInvoiceWorkflow
 from workflows.event import EventWorkflow
 from workflows.invoice import InvoiceWorkflow
+from workflows.invoice_stream import InvoiceStreamWorkflow
 from workflows.payment import PaymentWorkflow
 
 log = structlog.get_logger()
@@ -41,6 +45,7 @@ def workers(
     announcer = Announcer(client, webhooks)
     payments = PaymentActivities(nodes, key, announcer.wanted)
     invoices = InvoiceActivities(nodes, key, client, webhooks)
+    listening = InvoiceListening(nodes, InvoiceRouter(client, announcer))
     events = EventActivities(client, announcer, webhooks)
     polls = partial(
         Worker,
@@ -51,7 +56,13 @@ def workers(
     )
     of_workflows = polls(
         task_queue=ids.TASK_QUEUE,
-        workflows=[PaymentWorkflow, CreateInvoiceWorkflow, InvoiceWorkflow, EventWorkflow],
+        workflows=[
+            PaymentWorkflow,
+            CreateInvoiceWorkflow,
+            InvoiceWorkflow,
+            InvoiceStreamWorkflow,
+            EventWorkflow,
+        ],
         activities=[payments.dispatch, invoices.create, events.emit, events.await_turn],
         max_concurrent_local_activities=settings.max_concurrent_payments,
     )
@@ -72,6 +83,7 @@ def workers(
                 invoices.watch,
                 invoices.settle,
                 invoices.cancel,
+                listening.listen,
             ],
             max_concurrent_activities=settings.max_followed_payments,
         )
@@ -87,6 +99,19 @@ def workers(
     ]
     at_the_nodes = [*of_payers, *of_receivers]
     return [of_workflows, *at_the_nodes, *of_endpoints] if settings.runs_workflows else at_the_nodes
+
+
+async def listen(client: Client, nodes: Nodes) -> None:
+    """Sees to it that the invoices of each node we receive with are listened to, once."""
+    for node in nodes.receiving():
+        with suppress(WorkflowAlreadyStartedError):
+            await client.start_workflow(
+                InvoiceStreamWorkflow.run,
+                node,
+                id=ids.invoice_stream_id(node),
+                task_queue=ids.TASK_QUEUE,
+                static_summary=f"invoices of {node}",
+            )
 
 
 async def run(settings: Settings) -> None:
@@ -107,6 +132,7 @@ async def run(settings: Settings) -> None:
         await stack.enter_async_context(telemetry.health_endpoint(settings.health_address, ready))
         for worker in workers(client, settings, nodes, webhooks):
             await stack.enter_async_context(worker)
+        await listen(client, nodes)
         log.info("worker started", nodes=sorted(nodes), checks=await ready())
         await stop.wait()
         log.info("worker stopping", grace_seconds=settings.graceful_shutdown_seconds)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
 from typing import Any, TypeVar
 
 from temporalio import activity
 from temporalio.exceptions import ApplicationError
+
+from fulgurite.model import Model
 
 Result = TypeVar("Result")
 
@@ -20,23 +22,30 @@ WHILE_SENDING_SECONDS = 1.0
 
 
 @asynccontextmanager
-async def heartbeating(every_seconds: float = _EVERY_SECONDS) -> AsyncIterator[None]:
-    """Beats until left. A local activity has no heartbeat; there this does nothing."""
+async def heartbeating(
+    every_seconds: float = _EVERY_SECONDS, details: Callable[[], Model] | None = None
+) -> AsyncIterator[None]:
+    """Beats until left. A local activity has no heartbeat; there this does nothing.
+
+    What `details` says is there for the next try, if this one dies.
+    """
     if activity.info().is_local:
         yield
         return
-    beating = asyncio.create_task(_beat(every_seconds))
+    beating = asyncio.create_task(_beat(every_seconds, details))
     try:
         yield
     finally:
         beating.cancel()
         with suppress(asyncio.CancelledError):
             await beating
+        if details:
+            activity.heartbeat(details())
 
 
-async def _beat(every_seconds: float) -> None:
+async def _beat(every_seconds: float, details: Callable[[], Model] | None) -> None:
     while True:
-        activity.heartbeat()
+        activity.heartbeat(*([details()] if details else []))
         await asyncio.sleep(every_seconds)
 
 

@@ -10,22 +10,27 @@ import asyncio
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from rich.console import Console
 from rich.table import Table
 
 from devnet.cost import Cost, cost
 from devnet.daemons import DaemonNotFoundError, find
-from devnet.house import KINDS, House, WorkerProcess, house
+from devnet.house import KINDS, House, WorkerProcess, endpoint, house
 from devnet.node import ACCEPTED, TestInvoice
 from devnet.progress import shown
+from devnet.receiver import Receiver, new_secret
 from devnet.temporal import TemporalServer
+from devnet.waiting import eventually
 from fulgurite import ids
 from fulgurite.errors import InvalidRequestError
+from fulgurite.invoices.receipts import CreatedInvoice
+from fulgurite.invoices.requests import InvoiceRequest
 from fulgurite.money import FeeLimit, Msat
 from fulgurite.payments.receipts import Receipt
 from fulgurite.payments.requests import Cancellation, PaymentRequest
@@ -36,6 +41,8 @@ from starter.connect import connect
 from starter.payment import Payment
 
 console = Console()
+
+Found = TypeVar("Found")
 
 _CALLERS = 100
 _DAEMONS = {"simulated": ("temporal",), "regtest": ("temporal", "btcd", "btcctl", "lnd", "lncli")}
@@ -56,9 +63,10 @@ class Chapter:
 class Day:
     """The story, told once. Each chapter checks what LND itself says at its end."""
 
-    def __init__(self, home: House, client: FulguriteClient) -> None:
+    def __init__(self, home: House, client: FulguriteClient, shop: Receiver) -> None:
         self._home = home
         self._client = client
+        self._shop = shop
         self._nodes = home.network.nodes
         self._began = 0.0
         self.chapters: list[Chapter] = []
@@ -69,6 +77,8 @@ class Day:
         await self._survives(worker)
         await self._is_canceled_in_flight()
         await self._refuses()
+        await self._receives()
+        await self._receives_without_a_worker(worker)
 
     async def _pays(self) -> None:
         invoice = await self._nodes["carol"].invoice(50_000_000, memo="a chair")
@@ -76,7 +86,7 @@ class Day:
             payment = await self._client.pay(_request(invoice))
             receipt = await payment.receipt()
             _expect(receipt.status is PaymentState.SUCCEEDED, receipt)
-        await self._write("paid over two hops", payment, receipt)
+        await self._write_paid("paid over two hops", payment, receipt)
 
     async def _is_asked_by_many(self) -> None:
         invoice = await self._nodes["bob"].invoice(1_000_000)
@@ -88,7 +98,7 @@ class Day:
             paid = await self._nodes["bob"].lookup(invoice)
             _expect(paid.amt_paid_msat == 1_000_000, paid)
         told = sum(payment.attached for payment in payments)
-        await self._write(
+        await self._write_paid(
             f"{_CALLERS} callers, one payment; {told} joined",
             payments[0],
             receipts[0],
@@ -107,7 +117,7 @@ class Day:
             receipt = await payment.receipt()
             _expect(receipt.status is PaymentState.SUCCEEDED, receipt)
             await self._settled_once(invoice)
-        await self._write("worker killed: settled once", payment, receipt)
+        await self._write_paid("worker killed: settled once", payment, receipt)
 
     async def _is_canceled_in_flight(self) -> None:
         invoice = await self._nodes["carol"].hold_invoice(3_000_000)
@@ -119,7 +129,7 @@ class Day:
             await self._nodes["carol"].cancel(invoice)
             receipt = await payment.receipt()
             _expect(receipt.status is PaymentState.FAILED, receipt)
-        await self._write("canceled in flight", payment, receipt)
+        await self._write_paid("canceled in flight", payment, receipt)
 
     async def _refuses(self) -> None:
         invoice = await self._nodes["carol"].invoice(1_000_000)
@@ -133,6 +143,45 @@ class Day:
             else:
                 raise AssertionError("the amount was accepted")
         self.chapters.append(Chapter("refused, nothing moved", outcome, "", "", 0, None))
+
+    async def _receives(self) -> None:
+        async with self._chapter("alice's shop makes an invoice; carol pays; a webhook arrives"):
+            created = await self._client.create_invoice(_sale("order-1", "a table"))
+            await self._nodes["carol"].pay(created.payment_request)
+            await self._told(created)
+        await self._write_received("paid: told once", created)
+
+    async def _receives_without_a_worker(self, worker: WorkerProcess) -> None:
+        created = await self._client.create_invoice(_sale("order-2", "a lamp"))
+        async with self._chapter("the worker is killed with -9; carol pays while none lives"):
+            await worker.kill()
+            await self._nodes["carol"].pay(created.payment_request)
+            console.print("    paid, and nobody there to see it …", style="dim")
+            await worker.start()
+            await self._told(created)
+        await self._write_received("paid without a worker: told once", created)
+
+    async def _told(self, created: CreatedInvoice) -> None:
+        """The shop's receiver got the news, signed, exactly once."""
+        news = f"invoice-settled-{created.payment_hash}"
+        await eventually(
+            _awaitable(lambda: self._shop.taken.get(news)),
+            lambda delivery: delivery is not None,
+            what="a webhook at the shop",
+        )
+        console.print(f"    the shop verified [bold]{news[:36]}…[/]", style="dim")
+        await (await self._client.invoice(created.request.key)).receipt()
+        _expect(self._shop.duplicates == 0, self._shop.duplicates)
+
+    async def _write_received(self, story: str, created: CreatedInvoice) -> None:
+        receipt = await (await self._client.invoice(created.request.key)).receipt()
+        await self._write(
+            story,
+            ids.invoice_id(created.payment_hash),
+            receipt.status,
+            str(receipt.paid_msat),
+            "",
+        )
 
     async def _settled_once(self, invoice: TestInvoice) -> None:
         """By LND's own books on both sides."""
@@ -152,18 +201,34 @@ class Day:
         self._began = time.monotonic()
         yield
 
-    async def _write(self, story: str, payment: Payment, receipt: Receipt) -> None:
+    async def _write_paid(self, story: str, payment: Payment, receipt: Receipt) -> None:
+        succeeded = receipt.status is PaymentState.SUCCEEDED
+        await self._write(
+            story,
+            ids.payment_id(payment.payment_hash),
+            " ".join(filter(None, [receipt.status, receipt.failure_reason.replace("NONE", "")])),
+            str(receipt.amount_msat),
+            str(receipt.fee_msat) if succeeded else "",
+        )
+
+    async def _write(
+        self, story: str, workflow_id: str, outcome: str, amount: str, fee: str
+    ) -> None:
         seconds = time.monotonic() - self._began
         client = await connect(self._home.settings)
-        handle = client.get_workflow_handle(ids.payment_id(payment.payment_hash))
-        history = await handle.fetch_history()
-        fee = str(receipt.fee_msat) if receipt.status is PaymentState.SUCCEEDED else ""
-        outcome = " ".join(
-            filter(None, [receipt.status, receipt.failure_reason.replace("NONE", "")])
-        )
-        self.chapters.append(
-            Chapter(story, outcome, str(receipt.amount_msat), fee, seconds, cost(history))
-        )
+        history = await client.get_workflow_handle(workflow_id).fetch_history()
+        self.chapters.append(Chapter(story, outcome, amount, fee, seconds, cost(history)))
+
+
+def _sale(key: str, what: str) -> InvoiceRequest:
+    return InvoiceRequest(key=key, node="alice", amount_msat=Msat(4_000_000), memo=what)
+
+
+def _awaitable(look: Callable[[], Found]) -> Callable[[], Awaitable[Found]]:
+    async def looking() -> Found:
+        return look()
+
+    return looking
 
 
 def _request(invoice: TestInvoice) -> PaymentRequest:
@@ -203,10 +268,16 @@ async def _demo(kind: str, state_dir: Path, *, stay: bool) -> None:
         find(program)
     async with AsyncExitStack() as stack:
         with shown(f"building a {kind} network of three nodes, and a Temporal server"):
-            home = await stack.enter_async_context(house(kind, state_dir, headless=False))
+            secret_path = state_dir / "shop.secret"
+            secret_path.write_text(new_secret())
+            shop = await stack.enter_async_context(Receiver(secret_path.read_text()))
+            webhooks = {"shop": endpoint(shop, secret_path, "invoice.*")}
+            home = await stack.enter_async_context(
+                house(kind, state_dir, headless=False, webhooks=webhooks)
+            )
         with shown("starting a worker"):
             worker = await stack.enter_async_context(home.worker())
-        day = Day(home, FulguriteClient(await connect(home.settings)))
+        day = Day(home, FulguriteClient(await connect(home.settings)), shop)
         await day.live(worker)
         console.print()
         console.print(_summary(day.chapters))
@@ -214,7 +285,7 @@ async def _demo(kind: str, state_dir: Path, *, stay: bool) -> None:
             console.print("\n`make up` leaves a house like this running, with its Temporal UI.")
             return
         assert isinstance(home.temporal, TemporalServer)
-        console.print(f"\nThese payments in the Temporal UI: [bold]{home.temporal.ui_url}[/]")
+        console.print(f"\nAll of it in the Temporal UI: [bold]{home.temporal.ui_url}[/]")
         console.print("Press Enter to end the demo.")
         await asyncio.to_thread(sys.stdin.readline)
 

@@ -78,4 +78,5 @@ async def working(home: House, temporal: Client) -> AsyncIterator[None]:
         stack.push_async_callback(webhooks.close)
         for each in worker.workers(temporal, home.settings, nodes, webhooks):
             await stack.enter_async_context(each)
+        await worker.listen(temporal, nodes)
         yield

@@ -161,6 +161,8 @@ class InvoiceProgress(BaseModel):
             state=self.state,
             payment_request=invoice.payment_request,
             receipt=self.receipt(invoice),
+            hold=hold,
+            unpaid_for_good=self.ended_unpaid or self.state is InvoiceState.CANCELED,
             decide_before_height=self.decide_before_height() if held else None,
             decide_before=self.decide_before(hold) if held and hold else None,
             timeline=tuple(self.timeline),

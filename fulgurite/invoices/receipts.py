@@ -7,7 +7,7 @@ from datetime import datetime
 from pydantic import Field
 
 from fulgurite.identity import NodeName, PaymentHash
-from fulgurite.invoices.requests import InvoiceRequest, Key
+from fulgurite.invoices.requests import Hold, InvoiceRequest, Key
 from fulgurite.invoices.states import InvoiceState, LndInvoiceState
 from fulgurite.model import Model
 from fulgurite.money import Msat
@@ -86,6 +86,10 @@ class InvoiceView(Model):
     state: InvoiceState
     payment_request: str
     receipt: InvoiceReceipt
+    hold: Hold | None = Field(default=None, description="who decides; null: no hold invoice")
+    unpaid_for_good: bool = Field(
+        default=False, description="LND takes no payment for it any more, and has none"
+    )
     decide_before_height: int | None = Field(
         default=None, description="a held invoice is decided at this height at the latest"
     )

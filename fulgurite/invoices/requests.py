@@ -154,3 +154,14 @@ class InvoiceCancellation(Model):
 
     by: Line = Field(min_length=1)
     reason: Line = ""
+
+
+class Decision(Model):
+    """What a workflow says about the invoice that is held for it."""
+
+    verdict: Verdict
+    by: Line = Field(min_length=1, description="who; written to the invoice's timeline")
+    reason: Line = ""
+    sealed_preimage: Sealed | None = Field(
+        default=None, description="with SETTLE, where the hash is somebody else's"
+    )

@@ -17,7 +17,8 @@ from fulgurite.calls import Call
 from fulgurite.identity import NodeName
 from fulgurite.model import Model
 
-# By how much LND's clock and ours may differ: so far back settlements are looked at again.
+# How far LND's clock and ours may differ, and how long a scan may take: so far back
+# settlements are looked at again by one who begins to listen.
 OVERLAP: Final = timedelta(hours=1)
 
 # So many of the newest invoices are always listed again: a database can show an invoice
@@ -27,22 +28,26 @@ RECENT_INVOICES: Final = 500
 # Within so much, two of LND's own times say nothing about which was first.
 _CLOCK_STEPS: Final = timedelta(minutes=1)
 
-_NEVER: Final = datetime.fromtimestamp(0, tz=UTC)
+NEVER: Final = datetime.fromtimestamp(0, tz=UTC)
 
 
 class Mark(Model):
     """The highest index of one kind that LND has told, and LND's time for it."""
 
     index: int = 0
-    at: datetime = _NEVER
+    at: datetime = NEVER
 
     def seen(self, index: int, at: datetime) -> Mark:
         """The mark that also knows of this one."""
-        return Mark(index=index, at=at) if index > self.index or self.disproved(index, at) else self
+        return Mark(index=index, at=at) if index > self.index else self
 
-    def disproved(self, index: int, at: datetime) -> bool:
-        """Whether this one is later and yet not higher: LND counts from a lower number now."""
-        return index <= self.index and at > self.at + _CLOCK_STEPS
+    def given_anew(self, index: int, at: datetime) -> bool:
+        """Whether LND has given this very number to something else."""
+        return index == self.index and at != self.at
+
+    def passed_by(self, index: int, at: datetime) -> bool:
+        """Whether this one, just told as new, has a lower number and a later time."""
+        return index < self.index and at > self.at + _CLOCK_STEPS
 
 
 class Cursor(Model):
@@ -50,9 +55,12 @@ class Cursor(Model):
 
     added: Mark = Mark()
     settled: Mark = Mark()
+    complete: bool = Field(default=False, description="everything on the node was listed once")
     pending_from: int = Field(
-        default=0,
-        description="below this add_index every invoice has ended and was told; 0: not yet known",
+        default=1, description="below this add_index every invoice has ended and was told"
+    )
+    listed_to: int = Field(
+        default=0, description="while not complete: the first listing has come so far"
     )
     settled_through: datetime = Field(
         description="settlements before this have been told, but for clocks that differ"
@@ -64,30 +72,43 @@ class Cursor(Model):
         return self.settled_through - OVERLAP
 
     @property
-    def complete(self) -> bool:
-        """Whether everything on the node was listed once, and told where it concerns us."""
-        return self.pending_from > 0
+    def scan_from(self) -> int:
+        """The add_index after which a scan begins."""
+        return self.pending_from - 1 if self.complete else self.listed_to
 
-    def went_back(self) -> Cursor:
-        """After a reset: what was known of the node's numbers holds no more."""
-        return self.model_copy(update={"pending_from": 0})
-
-    def listed(
-        self, *, began_at: datetime, first_pending: int | None, last_index: int
-    ) -> Cursor:
-        """After a scan that told everything it found, to the last page.
-
-        `first_pending`: the lowest add_index that can still settle; None: there is none.
-        """
-        reached = last_index + 1 - RECENT_INVOICES
-        if first_pending is not None:
-            reached = min(reached, first_pending)
+    def partly_listed(self, *, first_pending: int | None, last_index: int) -> Cursor:
+        """After a page of the first listing, when nothing in it is left to tell."""
         return self.model_copy(
             update={
-                "pending_from": max(self.pending_from, reached, 1),
-                "settled_through": max(self.settled_through, began_at),
+                "listed_to": last_index,
+                "pending_from": _pending_from(first_pending, last_index),
             }
         )
+
+    def listed(self, *, began_at: datetime, first_pending: int | None, last_index: int) -> Cursor:
+        """After a scan to the last page, when nothing in it is left to tell.
+
+        `first_pending`: the lowest add_index that can still settle; None: there is none.
+        `settled_through` is by LND's clock; by ours only where LND's is ahead.
+        """
+        through = min(self.settled.at, began_at)
+        return self.model_copy(
+            update={
+                "complete": True,
+                "listed_to": 0,
+                "pending_from": max(self.pending_from, _pending_from(first_pending, last_index)),
+                "settled_through": max(self.settled_through, through) if self.complete else through,
+            }
+        )
+
+    def went_back(self) -> Cursor:
+        """After a reset: what was known by the node's numbers holds no more."""
+        return self.model_copy(update={"complete": False, "pending_from": 1, "listed_to": 0})
+
+
+def _pending_from(first_pending: int | None, last_index: int) -> int:
+    recent = max(1, last_index + 1 - RECENT_INVOICES)
+    return recent if first_pending is None else min(recent, first_pending)
 
 
 class StreamState(StrEnum):
@@ -104,7 +125,7 @@ class Listened(Model):
     cursor: Cursor
     state: StreamState = StreamState.DISCONNECTED
     settlements: int = Field(default=0, description="told; duplicates are not counted")
-    reconnections: int = 0
+    reconnections: int = Field(default=0, description="connections that were lost")
     resets: int = Field(default=0, description="times that the node's indices went back")
     untold: int = Field(
         default=0, description="found by the last scan, and could not be told; tried again"
@@ -117,7 +138,17 @@ class Listened(Model):
     last_silence_seconds: float = Field(
         default=0.0, description="how long news may have been missing, the last time"
     )
-    problem: str = Field(default="", description="why the last connection ended")
+    problem: str = Field(default="", description="what is wrong; empty: nothing")
+
+    def interrupted(self) -> Listened:
+        """What is known when whoever listened is gone, nobody knows since when."""
+        return self.model_copy(
+            update={
+                "state": StreamState.DISCONNECTED,
+                "connected_since": None,
+                "silent_since": self.silent_since or self.cursor.settled_through,
+            }
+        )
 
 
 class Listen(Model):
@@ -143,13 +174,17 @@ class StreamView(Model):
     def details(self) -> str:
         """Markdown for the Temporal UI."""
         told = self.listened
-        lines = [f"### {told.state}", f"invoices of **{self.node}** since {_when(self.began_at)}", ""]
+        lines = [
+            f"### {told.state}",
+            f"invoices of **{self.node}** since {_when(self.began_at)}",
+            "",
+        ]
         if told.connected_since:
             lines.append(f"- connected since {_when(told.connected_since)}")
         if told.silent_since:
             lines.append(f"- **news may be missing since {_when(told.silent_since)}**")
         if told.problem:
-            lines.append(f"- the last connection ended: {told.problem}")
+            lines.append(f"- {told.problem}")
         if told.untold:
             lines.append(f"- **{told.untold} could not be told yet**: see the worker's log")
         lines.append(f"- {told.settlements} settlements told, the last {_when_or_never(told)}")

@@ -70,6 +70,8 @@ _TABLE = (
     _Row(None, "checksum failed", MalformedInvoiceError, "Copy the invoice whole."),
     _Row(None, "time preference out of range", RefusedByNodeError, "Use -1 … 1."),
     _Row(None, "requested max_parts", RefusedByNodeError, "Lower max_parts."),
+    _Row(None, "cltv limit", RefusedByNodeError, "Raise cltv_limit_blocks."),
+    _Row(None, "total time lock of", RefusedByNodeError, "Lower cltv_limit_blocks."),
     _Row(None, "payment request must contain", RefusedByNodeError, "Ask for a new invoice."),
     _Row(None, "destination doesn't", RefusedByNodeError, "The payee takes no payment in parts."),
     _Row(None, "keysend payments cannot", RefusedByNodeError, "Send the keysend in one part."),

@@ -12,16 +12,18 @@ from temporalio.activity import _Definition
 from activities.events import EventActivities
 from activities.heartbeats import HEARTBEAT_TIMEOUT
 from activities.invoices import InvoiceActivities
+from activities.listening import InvoiceListening
 from activities.payments import PaymentActivities
 from fulgurite.calls import Call
 from fulgurite.events import calls as events
 from fulgurite.identity import PaymentHash
 from fulgurite.invoices import calls as invoices
+from fulgurite.invoices import stream
 from fulgurite.payments import calls as payments
 from fulgurite.payments.calls import Follow
 from workflows import calling
 
-HANDS = (PaymentActivities, InvoiceActivities, EventActivities)
+HANDS = (PaymentActivities, InvoiceActivities, InvoiceListening, EventActivities)
 IMPLEMENTED = {
     definition.name: method
     for hands in HANDS
@@ -30,7 +32,7 @@ IMPLEMENTED = {
 }
 DECLARED = [
     call
-    for module in (payments, invoices, events)
+    for module in (payments, invoices, stream, events)
     for call in vars(module).values()
     if isinstance(call, Call)
 ]

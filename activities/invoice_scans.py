@@ -1,0 +1,178 @@
+"""Scans of a node's invoices: whatever happens to the stream, they find what it did not tell."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Final, Protocol
+
+from activities.backoff import Backoff
+from activities.known_invoices import KnownInvoices
+from fulgurite.errors import NodeError
+from fulgurite.invoices.states import LndInvoiceState
+from fulgurite.invoices.stream import NEVER, StreamState
+from nodes.lnd.invoices import NodeInvoice, Page
+
+PAGE: Final = 500
+
+# From one scan to the next: so long, or as many times as long as the last one took, so that
+# a node with a long list does not spend its days reading it out.
+EVERY_SECONDS: Final = 30.0
+_REST: Final = 20.0
+_JITTER: Final = 0.2
+
+# lnd has registered a subscription by then; what settled before that a scan must find.
+REGISTERED_SECONDS: Final = 2.0
+
+# How long a stream may lag behind what a scan found, before it counts as stalled.
+_STALL_SECONDS: Final = 5.0
+
+
+class ListingNode(Protocol):
+    """What a scan needs of a node; see `nodes.lnd.invoices.LndInvoices`."""
+
+    async def page(self, *, after_index: int, limit: int, backwards: bool = False) -> Page: ...
+
+
+@dataclass(eq=False)
+class Connection:
+    """One subscription, and what shows whether it still tells."""
+
+    began: float
+    # Nothing is left to read: if news are missing, it is LND that does not tell them.
+    waiting: bool = False
+    # The latest settlement, by LND's clock, that it told, and that a scan since has found.
+    heard_through: datetime = NEVER
+    scanned_through: datetime | None = None
+    stalled: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def heard(self, settled: NodeInvoice) -> None:
+        self.heard_through = max(self.heard_through, settled.settled_at or NEVER)
+
+    @property
+    def registered(self) -> bool:
+        return _now() - self.began >= REGISTERED_SECONDS
+
+
+@dataclass
+class _Found:
+    """What one scan has found so far."""
+
+    last_index: int
+    first_pending: int | None
+    latest_settled_at: datetime = NEVER
+    untold: int = 0
+
+    def look_at(self, invoice: NodeInvoice) -> None:
+        if invoice.state in {LndInvoiceState.OPEN, LndInvoiceState.ACCEPTED}:
+            self.first_pending = self.first_pending or invoice.add_index
+        if invoice.state is LndInvoiceState.SETTLED and invoice.settled_at:
+            self.latest_settled_at = max(self.latest_settled_at, invoice.settled_at)
+
+
+class Scans:
+    """Lists again and again, and at once when a connection is new."""
+
+    def __init__(self, node: ListingNode, known: KnownInvoices, draw: Callable[[], float]) -> None:
+        self._node = node
+        self._known = known
+        self._draw = draw
+        self._connection: Connection | None = None
+        self._due = asyncio.Event()
+        # Held by a scan under way: who leaves between two scans wastes none.
+        self.between = asyncio.Lock()
+
+    def follow(self, connection: Connection | None) -> None:
+        """The connection that there is from now on."""
+        self._connection = connection
+        if connection:
+            self._due.set()
+
+    async def run(self) -> None:
+        backoff = Backoff(self._draw)
+        while True:
+            began = _now()
+            self._due.clear()
+            registered = self._connection is None or self._connection.registered
+            try:
+                async with self.between:
+                    await self._scan()
+            except NodeError as error:
+                self._known.note(problem=str(error))
+                await backoff.pause()
+                continue
+            backoff = Backoff(self._draw)
+            took = _now() - began
+            # Also where each connection ends at once, no scan follows the other at once.
+            soon = max(REGISTERED_SECONDS, took)
+            await asyncio.sleep(soon)
+            rest = max(EVERY_SECONDS, _REST * took) * (1 + _JITTER * self._draw())
+            if registered:
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(rest - soon):
+                        await self._due.wait()
+
+    async def _scan(self) -> None:
+        """Lists what may have news, in pages; moves the cursor when all of it is told."""
+        known, connection = self._known, self._connection
+        cursor, began_at = known.cursor, datetime.now(UTC)
+        known.reset.clear()
+        registered = connection is not None and connection.registered
+        # A first listing that goes on where another process left it knows what is pending.
+        resumed = cursor.listed_to > 0
+        found = _Found(cursor.scan_from, cursor.pending_from if resumed else None)
+        while not known.reset.is_set():
+            page = await self._node.page(after_index=found.last_index, limit=PAGE)
+            if page.last_index <= found.last_index:
+                break
+            found.last_index = page.last_index
+            for invoice in page.invoices:
+                found.look_at(invoice)
+            found.untold += await known.read(page.invoices)
+            if not (known.cursor.complete or known.reset.is_set() or found.untold):
+                known.note(
+                    cursor=known.cursor.partly_listed(
+                        first_pending=found.first_pending, last_index=found.last_index
+                    )
+                )
+        if known.reset.is_set():
+            self._due.set()
+            return
+        known.note(untold=found.untold)
+        if not found.untold:
+            # Where a part was listed by another process, only the next scan tells how far.
+            known.scanned(
+                began_at=cursor.settled_through if resumed else began_at,
+                first_pending=found.first_pending,
+                last_index=found.last_index,
+                whole=not resumed,
+            )
+        if connection and registered:
+            self._show(connection, found, began_at)
+            await _check(connection, found)
+
+    def _show(self, connection: Connection, found: _Found, began_at: datetime) -> None:
+        """Nothing is missing: what the stream did not tell, this scan has found."""
+        if found.untold or connection is not self._connection:
+            return
+        if silent_since := self._known.listened.silent_since:
+            silence = began_at - silent_since
+            self._known.note(silent_since=None, last_silence_seconds=silence.total_seconds())
+        self._known.note(state=StreamState.LISTENING, problem="")
+
+
+async def _check(connection: Connection, found: _Found) -> None:
+    """Finds a connection stalled that tells nothing of what has settled since the last scan."""
+    before = connection.scanned_through
+    if before is not None and connection.heard_through < found.latest_settled_at > before:
+        await asyncio.sleep(_STALL_SECONDS)
+        if connection.heard_through < found.latest_settled_at and connection.waiting:
+            connection.stalled.set()
+    connection.scanned_through = max(before or NEVER, found.latest_settled_at)
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()
