@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack, suppress
 from datetime import timedelta
-from functools import partial
+from typing import Any
 
 import structlog
 from temporalio.client import Client
@@ -19,8 +19,11 @@ import settings as configuration
 import telemetry
 from activities.events import Announcer, EventActivities
 from activities.invoices import InvoiceActivities
+from activities.late_payers import LatePayers
 from activities.listening import InvoiceListening
 from activities.payments import PaymentActivities
+from activities.reconciliation import ReconciliationActivities
+from activities.relays import RelayActivities
 from activities.routing import InvoiceRouter
 from fulgurite import ids
 from fulgurite.errors import FulguriteError
@@ -33,8 +36,21 @@ from workflows.event import EventWorkflow
 from workflows.invoice import InvoiceWorkflow
 from workflows.invoice_stream import InvoiceStreamWorkflow
 from workflows.payment import PaymentWorkflow
+from workflows.reconciliation import ReconciliationWorkflow
+from workflows.relay import RelayWorkflow
 
 log = structlog.get_logger()
+
+
+WORKFLOWS = (
+    PaymentWorkflow,
+    CreateInvoiceWorkflow,
+    InvoiceWorkflow,
+    InvoiceStreamWorkflow,
+    RelayWorkflow,
+    EventWorkflow,
+    ReconciliationWorkflow,
+)
 
 
 def workers(
@@ -45,60 +61,56 @@ def workers(
     announcer = Announcer(client, webhooks)
     payments = PaymentActivities(nodes, key, announcer.wanted)
     invoices = InvoiceActivities(nodes, key, client, webhooks)
-    listening = InvoiceListening(nodes, InvoiceRouter(client, announcer))
+    listening = InvoiceListening(nodes, InvoiceRouter(client, announcer), LatePayers(nodes, client))
+    relays = RelayActivities(nodes, client)
     events = EventActivities(client, announcer, webhooks)
-    polls = partial(
-        Worker,
-        client,
-        graceful_shutdown_timeout=timedelta(seconds=settings.graceful_shutdown_seconds),
-        # The SDK would hold heartbeats back for longer, and the cancels that they bring.
-        max_heartbeat_throttle_interval=timedelta(seconds=1),
-    )
-    of_workflows = polls(
-        task_queue=ids.TASK_QUEUE,
-        workflows=[
-            PaymentWorkflow,
-            CreateInvoiceWorkflow,
-            InvoiceWorkflow,
-            InvoiceStreamWorkflow,
-            EventWorkflow,
-        ],
-        activities=[payments.dispatch, invoices.create, events.emit, events.await_turn],
-        max_concurrent_local_activities=settings.max_concurrent_payments,
-    )
-    of_payers = [
+    books = ReconciliationActivities(nodes, client)
+
+    def polls(queue: str, *activities: Callable[..., Any], at_once: int) -> Worker:
+        return Worker(
+            client,
+            task_queue=queue,
+            activities=activities,
+            workflows=WORKFLOWS if queue == ids.TASK_QUEUE else (),
+            max_concurrent_activities=at_once,
+            max_concurrent_local_activities=settings.max_concurrent_payments,
+            # The SDK would hold heartbeats back for longer, and the cancels that they bring.
+            max_heartbeat_throttle_interval=timedelta(seconds=1),
+            graceful_shutdown_timeout=timedelta(seconds=settings.graceful_shutdown_seconds),
+        )
+
+    at_nodes = [
         polls(
-            task_queue=ids.node_queue(node),
-            activities=[payments.dispatch, payments.follow],
-            max_concurrent_activities=settings.max_followed_payments,
+            ids.node_queue(node),
+            *(payments.dispatch, payments.follow, relays.look_ahead, books.payments),
+            at_once=settings.max_followed_payments,
         )
         for node in nodes.paying()
-    ]
-    of_receivers = [
+    ] + [
         polls(
-            task_queue=ids.invoice_queue(node),
-            activities=[
-                invoices.create,
-                invoices.look_up,
-                invoices.watch,
-                invoices.settle,
-                invoices.cancel,
-                listening.listen,
-            ],
-            max_concurrent_activities=settings.max_followed_payments,
+            ids.invoice_queue(node),
+            *(invoices.create, invoices.look_up, invoices.watch, invoices.settle, invoices.cancel),
+            *(listening.listen, books.invoices),
+            at_once=settings.max_followed_payments,
         )
         for node in nodes.receiving()
     ]
-    of_endpoints = [
+    if not settings.runs_workflows:
+        return at_nodes
+    at_endpoints = [
         polls(
-            task_queue=ids.webhook_queue(name),
-            activities=[events.send, invoices.ask],
-            max_concurrent_activities=settings.max_webhooks_at_once,
+            ids.webhook_queue(name),
+            *(events.send, invoices.ask),
+            at_once=settings.max_webhooks_at_once,
         )
         for name in settings.webhooks
     ]
-    at_the_nodes = [*of_payers, *of_receivers]
-    return [of_workflows, *at_the_nodes, *of_endpoints] if settings.runs_workflows else at_the_nodes
+    of_workflows = polls(
+        ids.TASK_QUEUE,
+        *(payments.dispatch, invoices.create, relays.look_ahead, events.emit, events.await_turn),
+        at_once=settings.max_followed_payments,
+    )
+    return [of_workflows, *at_nodes, *at_endpoints]
 
 
 async def listen(client: Client, nodes: Nodes) -> None:

@@ -9,7 +9,7 @@ from datetime import timedelta
 from typing import Any, TypeVar
 
 from temporalio import activity
-from temporalio.exceptions import ApplicationError
+from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 
 from fulgurite.model import Model
 
@@ -19,6 +19,7 @@ HEARTBEAT_TIMEOUT = timedelta(seconds=15)
 _EVERY_SECONDS = HEARTBEAT_TIMEOUT.total_seconds() / 3
 # A heartbeat also brings a cancel, so what can still send beats faster.
 WHILE_SENDING_SECONDS = 1.0
+_HAND_OVER = timedelta(milliseconds=100)
 
 
 @asynccontextmanager
@@ -57,7 +58,12 @@ async def until_shutdown(work: Coroutine[Any, Any, Result]) -> Result:
         await asyncio.wait({working, leaving}, return_when=asyncio.FIRST_COMPLETED)
         if working.done():
             return working.result()
-        raise ApplicationError("this worker is shutting down: another one takes over")
+        raise ApplicationError(
+            "this worker is shutting down: another one takes over",
+            # At once, however often workers have come and gone in this activity's life.
+            next_retry_delay=_HAND_OVER,
+            category=ApplicationErrorCategory.BENIGN,
+        )
     finally:
         working.cancel()
         leaving.cancel()

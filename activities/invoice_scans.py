@@ -6,13 +6,12 @@ import asyncio
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Final, Protocol
 
 from activities.backoff import Backoff
-from activities.known_invoices import KnownInvoices
+from activities.known_invoices import Found, KnownInvoices
 from fulgurite.errors import NodeError
-from fulgurite.invoices.states import LndInvoiceState
 from fulgurite.invoices.stream import NEVER, StreamState
 from nodes.lnd.invoices import NodeInvoice, Page
 
@@ -55,22 +54,6 @@ class Connection:
     @property
     def registered(self) -> bool:
         return _now() - self.began >= REGISTERED_SECONDS
-
-
-@dataclass
-class _Found:
-    """What one scan has found so far."""
-
-    last_index: int
-    first_pending: int | None
-    latest_settled_at: datetime = NEVER
-    untold: int = 0
-
-    def look_at(self, invoice: NodeInvoice) -> None:
-        if invoice.state in {LndInvoiceState.OPEN, LndInvoiceState.ACCEPTED}:
-            self.first_pending = self.first_pending or invoice.add_index
-        if invoice.state is LndInvoiceState.SETTLED and invoice.settled_at:
-            self.latest_settled_at = max(self.latest_settled_at, invoice.settled_at)
 
 
 class Scans:
@@ -118,12 +101,9 @@ class Scans:
     async def _scan(self) -> None:
         """Lists what may have news, in pages; moves the cursor when all of it is told."""
         known, connection = self._known, self._connection
-        cursor, began_at = known.cursor, datetime.now(UTC)
-        known.reset.clear()
         registered = connection is not None and connection.registered
-        # A first listing that goes on where another process left it knows what is pending.
-        resumed = cursor.listed_to > 0
-        found = _Found(cursor.scan_from, cursor.pending_from if resumed else None)
+        known.reset.clear()
+        found = known.begin_scan()
         while not known.reset.is_set():
             page = await self._node.page(after_index=found.last_index, limit=PAGE)
             if page.last_index <= found.last_index:
@@ -132,46 +112,36 @@ class Scans:
             for invoice in page.invoices:
                 found.look_at(invoice)
             found.untold += await known.read(page.invoices)
-            if not (known.cursor.complete or known.reset.is_set() or found.untold):
-                known.note(
-                    cursor=known.cursor.partly_listed(
-                        first_pending=found.first_pending, last_index=found.last_index
-                    )
-                )
+            if not (found.untold or known.cursor.complete or known.reset.is_set()):
+                known.listed_a_page(found)
         if known.reset.is_set():
             self._due.set()
             return
         known.note(untold=found.untold)
         if not found.untold:
-            # Where a part was listed by another process, only the next scan tells how far.
-            known.scanned(
-                began_at=cursor.settled_through if resumed else began_at,
-                first_pending=found.first_pending,
-                last_index=found.last_index,
-                whole=not resumed,
-            )
+            known.scanned(found)
         if connection and registered:
-            self._show(connection, found, began_at)
+            self._show(connection, found)
             await _check(connection, found)
 
-    def _show(self, connection: Connection, found: _Found, began_at: datetime) -> None:
+    def _show(self, connection: Connection, found: Found) -> None:
         """Nothing is missing: what the stream did not tell, this scan has found."""
         if found.untold or connection is not self._connection:
             return
         if silent_since := self._known.listened.silent_since:
-            silence = began_at - silent_since
+            silence = found.began_at - silent_since
             self._known.note(silent_since=None, last_silence_seconds=silence.total_seconds())
         self._known.note(state=StreamState.LISTENING, problem="")
 
 
-async def _check(connection: Connection, found: _Found) -> None:
+async def _check(connection: Connection, found: Found) -> None:
     """Finds a connection stalled that tells nothing of what has settled since the last scan."""
     before = connection.scanned_through
-    if before is not None and connection.heard_through < found.latest_settled_at > before:
+    if before is not None and connection.heard_through < found.last_settled_at > before:
         await asyncio.sleep(_STALL_SECONDS)
-        if connection.heard_through < found.latest_settled_at and connection.waiting:
+        if connection.heard_through < found.last_settled_at and connection.waiting:
             connection.stalled.set()
-    connection.scanned_through = max(before or NEVER, found.latest_settled_at)
+    connection.scanned_through = max(before or NEVER, found.last_settled_at)
 
 
 def _now() -> float:

@@ -29,8 +29,9 @@ _NEWEST: Final = 100
 # After a connection that lasted so long, the backoff begins anew.
 _HEALTHY_SECONDS: Final = 60.0
 
-# A state that has lasted so long is shown to operators.
-_STEADY_SECONDS: Final = 60.0
+# A state that has lasted so long is shown to operators: good news sooner than bad ones.
+_GOOD_NEWS_SECONDS: Final = 5.0
+_BAD_NEWS_SECONDS: Final = 60.0
 
 _FINISH_SECONDS: Final = 5.0
 
@@ -69,7 +70,11 @@ class Listener:
         return self._known.listened
 
     async def run(self, until: datetime, shown: StreamState) -> Listened:
-        """Until then, or until the state has been another one than `shown` for a while."""
+        """Until then, or until the state has been another one than `shown` for a while.
+
+        May be run again, and then knows what it told before.
+        """
+        self._known.note(state=StreamState.DISCONNECTED)
         work = [
             asyncio.create_task(self._stay_connected()),
             asyncio.create_task(self._scans.run()),
@@ -89,12 +94,15 @@ class Listener:
     async def _until(self, until: datetime, shown: StreamState) -> None:
         right_at = _now()
         while (seconds := (until - datetime.now(UTC)).total_seconds()) > 0:
-            if self.listened.state is shown:
+            state = self.listened.state
+            steady = _GOOD_NEWS_SECONDS if state is StreamState.LISTENING else _BAD_NEWS_SECONDS
+            if state is shown:
                 right_at = _now()
-            elif _now() - right_at >= _STEADY_SECONDS:
+            elif _now() - right_at >= steady:
                 break
             await asyncio.sleep(min(seconds, 1.0))
-        await self._scans.between.acquire()
+        async with self._scans.between:
+            return
 
     async def _stay_connected(self) -> None:
         while True:

@@ -15,6 +15,7 @@ from temporalio import activity
 from temporalio.client import Client
 from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 from temporalio.exceptions import WorkflowAlreadyStartedError
+from temporalio.service import RPCError, RPCStatusCode
 
 from activities.errors import application_error
 from activities.heartbeats import heartbeating, until_shutdown
@@ -47,7 +48,7 @@ from fulgurite.invoices.calls import (
 from fulgurite.invoices.progress import InvoiceOrder
 from fulgurite.invoices.receipts import CreatedInvoice, InvoiceUpdate
 from fulgurite.invoices.requests import InvoiceRequest
-from fulgurite.invoices.states import InvoiceState
+from fulgurite.invoices.states import InvoiceState, LndInvoiceState
 from fulgurite.sealing import UnsealingKey
 from nodes.lnd.invoices import LndInvoices, NodeInvoice
 from nodes.registry import Nodes
@@ -95,6 +96,7 @@ class InvoiceActivities:
         written = await node.look_up(payment_hash)
         if existed:
             _check_same(ask, written)
+            await self._check_remembered(ask, payment_hash)
         created = CreatedInvoice(
             request=ask,
             payment_hash=payment_hash,
@@ -106,6 +108,7 @@ class InvoiceActivities:
             InvoiceOrder(
                 invoice=created,
                 sealed_preimage=self._key.sealing_key.seal(preimage) if preimage else None,
+                heard=written.update() if existed else None,
             )
         )
         return created
@@ -119,7 +122,6 @@ class InvoiceActivities:
     async def _watch_over(self, order: InvoiceOrder) -> None:
         """Starts the invoice's workflow; its payment request is given out only after."""
         created, ask = order.invoice, order.invoice.request
-        asked_sha256 = _sha256(ask)
         try:
             await self._client.start_workflow(
                 "InvoiceWorkflow",
@@ -129,7 +131,7 @@ class InvoiceActivities:
                 id_conflict_policy=WorkflowIDConflictPolicy.FAIL,
                 # One that was ended by force is watched again; one that ended by itself is not.
                 id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE_FAILED_ONLY,
-                memo={_REQUEST_MEMO: asked_sha256},
+                memo={_REQUEST_MEMO: _sha256(ask)},
                 search_attributes=searchable(
                     {
                         attributes.STATE: InvoiceState.OPEN,
@@ -142,10 +144,19 @@ class InvoiceActivities:
                 static_summary=f"invoice {ask.key} of {ask.node}",
             )
         except WorkflowAlreadyStartedError:
-            handle = self._client.get_workflow_handle(ids.invoice_id(created.payment_hash))
-            described = await handle.describe()
-            if await described.memo_value(_REQUEST_MEMO, None) != asked_sha256:
-                raise _reused(ask) from None
+            await self._check_remembered(ask, created.payment_hash)
+
+    async def _check_remembered(self, ask: InvoiceRequest, payment_hash: PaymentHash) -> None:
+        """What Temporal remembers of this invoice, if anything, must be what is asked for now."""
+        workflow = self._client.get_workflow_handle(ids.invoice_id(payment_hash))
+        try:
+            described = await workflow.describe()
+        except RPCError as error:
+            if error.status is RPCStatusCode.NOT_FOUND:
+                return
+            raise
+        if await described.memo_value(_REQUEST_MEMO, None) != _sha256(ask):
+            raise _reused(ask)
 
     @activity.defn(name=LOOK_UP_INVOICE.name)
     async def look_up(self, ask: InvoiceOf) -> InvoiceUpdate:
@@ -254,7 +265,10 @@ def _check_same(ask: InvoiceRequest, written: NodeInvoice) -> None:
     """What LND has under this hash must be what is asked for now."""
     asked = (ask.amount_msat, ask.memo, ask.description_hash, ask.expiry_seconds)
     found = (written.amount, written.memo, written.description_hash, written.expiry_seconds)
-    if asked != found or ask.private_channels != written.private:
+    # LND does not say whether hints were asked for, only whether it had any to give; and once
+    # settled, a hold invoice looks like any other.
+    kinds_differ = (ask.hold is not None) != written.is_hold
+    if asked != found or (kinds_differ and written.state is not LndInvoiceState.SETTLED):
         raise _reused(ask)
 
 
@@ -266,5 +280,6 @@ def _reused(ask: InvoiceRequest) -> KeyReusedError:
 
 
 def _sha256(ask: InvoiceRequest) -> str:
-    canonical = json.dumps(ask.model_dump(mode="json"), sort_keys=True)
+    # Without defaults, so that a later version's new fields change nothing for an old request.
+    canonical = json.dumps(ask.model_dump(mode="json", exclude_defaults=True), sort_keys=True)
     return hashlib.sha256(canonical.encode()).hexdigest()

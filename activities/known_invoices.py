@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
 
@@ -11,7 +12,7 @@ from activities.remembering import Ended, Recent
 from activities.telling import Route, Router, Telling
 from fulgurite.identity import PaymentHash
 from fulgurite.invoices.states import LndInvoiceState
-from fulgurite.invoices.stream import NEVER, Cursor, Listened, Mark, StreamState
+from fulgurite.invoices.stream import NEVER, Cursor, Listened, Mark
 from nodes.lnd.invoices import NodeInvoice, Page
 
 
@@ -27,11 +28,29 @@ class Reporter(Protocol):
     def reset(self) -> None: ...
 
 
+@dataclass
+class Found:
+    """What one scan has found so far. `resumed`: it goes on where another process ended."""
+
+    began_at: datetime
+    last_index: int
+    first_pending: int | None
+    resumed: bool
+    last_settled_at: datetime = NEVER  # by LND's clock
+    untold: int = 0
+
+    def look_at(self, invoice: NodeInvoice) -> None:
+        if invoice.state in {LndInvoiceState.OPEN, LndInvoiceState.ACCEPTED}:
+            self.first_pending = self.first_pending or invoice.add_index
+        if invoice.state is LndInvoiceState.SETTLED and invoice.settled_at:
+            self.last_settled_at = max(self.last_settled_at, invoice.settled_at)
+
+
 class KnownInvoices:
     """Shared by the stream and the scans of one node. `listened` is what must survive them."""
 
     def __init__(self, node: str, router: Router, reporter: Reporter, so_far: Listened) -> None:
-        self.listened = so_far.model_copy(update={"state": StreamState.DISCONNECTED})
+        self.listened = so_far
         self._reporter = reporter
         self._telling = Telling(node, router, told=self._told, not_told=self._not_told)
         self._ended = Ended()
@@ -68,18 +87,36 @@ class KnownInvoices:
     async def drop(self) -> None:
         await self._telling.drop()
 
-    def scanned(
-        self, *, began_at: datetime, first_pending: int | None, last_index: int, whole: bool
-    ) -> None:
-        """A scan has come to the last page, and nothing is left to tell.
+    def begin_scan(self) -> Found:
+        """A scan begins where there may be news, or where a first listing was left."""
+        cursor = self.cursor
+        resumed = not cursor.complete and cursor.listed_to > 0
+        return Found(
+            began_at=datetime.now(UTC),
+            last_index=cursor.scan_from,
+            # What was pending in the part that is listed already.
+            first_pending=cursor.pending_from if resumed else None,
+            resumed=resumed,
+        )
 
-        `whole`: all of it was listed by this process.
-        """
-        self._scanned |= whole
-        cursor = self.cursor.listed(
-            began_at=began_at, first_pending=first_pending, last_index=last_index
+    def listed_a_page(self, found: Found) -> None:
+        """A first listing has come so far, and nothing is left to tell."""
+        cursor = self.cursor.partly_listed(
+            first_pending=found.first_pending, last_index=found.last_index
         )
         self.note(cursor=cursor)
+
+    def scanned(self, found: Found) -> None:
+        """A scan has come to the last page, and nothing is left to tell."""
+        # Where another process has listed a part, only the next scan tells how far we know.
+        self._scanned |= not found.resumed
+        cursor = self.cursor.listed(
+            began_at=self.cursor.settled_through if found.resumed else found.began_at,
+            first_pending=found.first_pending,
+            last_index=found.last_index,
+            last_settled_at=found.last_settled_at,
+        )
+        self.note(cursor=cursor, scanned_at=found.began_at)
         self._ended.forget_below(cursor.pending_from)
 
     def _is_news(self, invoice: NodeInvoice) -> bool:
@@ -108,14 +145,16 @@ class KnownInvoices:
         if invoice.add_index < self.cursor.pending_from:
             return True
         settled_at = invoice.settled_at
-        if self._scanned or settled_at is None or settled_at >= self.cursor.news_since:
+        if self._scanned or settled_at is None or settled_at >= self.cursor.told_before:
             return False
         self._ended.add(invoice.add_index, invoice.payment_hash)
         return True
 
     @property
     def _news_since(self) -> datetime:
-        return NEVER if self._scanned else self.cursor.news_since
+        """What others were paid before this is no news."""
+        cursor = self.cursor
+        return NEVER if self._scanned else max(cursor.told_before, cursor.news_from)
 
     def _told(self, invoice: NodeInvoice, route: Route) -> None:
         if invoice.state is LndInvoiceState.ACCEPTED:
@@ -170,6 +209,6 @@ class KnownInvoices:
 
     def _reset(self) -> None:
         self._reporter.reset()
-        self._ended, self._scanned = Ended(), False
+        self._scanned = False
         self.note(cursor=self.cursor.went_back(), resets=self.listened.resets + 1)
         self.reset.set()

@@ -9,6 +9,7 @@ from temporalio import activity
 from activities.errors import application_error
 from activities.heartbeats import heartbeating, until_shutdown
 from activities.invoice_stream import Listener
+from activities.late_payers import LatePayers
 from activities.telling import Router
 from fulgurite.errors import FulguriteError
 from fulgurite.identity import PaymentHash
@@ -19,9 +20,11 @@ from nodes.registry import Nodes
 class InvoiceListening:
     """Listens to nodes whose invoice credential this worker holds."""
 
-    def __init__(self, nodes: Nodes, router: Router) -> None:
+    def __init__(self, nodes: Nodes, router: Router, late_payers: LatePayers) -> None:
         self._nodes = nodes
         self._router = router
+        self._late_payers = late_payers
+        self._idle: dict[str, Listener] = {}
 
     @activity.defn(name=LISTEN.name)
     async def listen(self, ask: Listen) -> Listened:
@@ -35,17 +38,23 @@ class InvoiceListening:
         if activity.info().attempt > 1:
             so_far = so_far.interrupted()
         try:
-            listener = Listener(
-                ask.node,
-                self._nodes.invoices(ask.node),
-                self._router,
-                _Meters(ask.node),
-                so_far,
-            )
-            async with heartbeating(details=lambda: listener.listened):
-                return await until_shutdown(listener.run(ask.until, ask.so_far.state))
+            listener = self._listener(ask.node, so_far)
+            async with (
+                heartbeating(details=lambda: listener.listened),
+                self._late_payers.looking_out(ask.node),
+            ):
+                listened = await until_shutdown(listener.run(ask.until, ask.so_far.state))
         except FulguriteError as error:
             raise application_error(error, retryable=True) from error
+        self._idle[ask.node] = listener
+        return listened
+
+    def _listener(self, node: str, so_far: Listened) -> Listener:
+        """The one of the round before, if nobody has listened since: it knows what it told."""
+        before = self._idle.pop(node, None)
+        if before and before.listened == so_far:
+            return before
+        return Listener(node, self._nodes.invoices(node), self._router, _Meters(node), so_far)
 
 
 class _Meters:

@@ -201,7 +201,7 @@ async def _serve(port: int, secret_path: Path, journal: Path | None) -> None:
     async with receiver:
         say(f"listening at {receiver.url}; Ctrl-C ends it")
         await told.wait()
-    say(f"{len(receiver.taken)} webhooks, {receiver.duplicates} of them more than once")
+    say(f"{len(receiver.taken)} webhooks; {receiver.duplicates} came again")
 
 
 def main() -> None:

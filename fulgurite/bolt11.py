@@ -50,6 +50,7 @@ _MSAT_PER = {
 _SIGNATURE_WORDS = 104  # 64 bytes and the recovery id
 _TIMESTAMP_WORDS = 7
 _DEFAULT_EXPIRY_SECONDS = 3_600
+_DEFAULT_FINAL_CLTV_DELTA_BLOCKS = 18
 
 # Lengths of the fields that have one; a field of another length is to be skipped.
 _HASH_WORDS, _PUBKEY_WORDS = 52, 53
@@ -67,6 +68,7 @@ class Invoice:
     description: str
     created_at: datetime
     expires_at: datetime
+    final_cltv_delta_blocks: int
 
 
 # A process reads the same invoice several times over: client, workflow, activity.
@@ -109,6 +111,9 @@ def _read(as_given: str) -> Invoice:
         description=_bytes(fields.get("d", [])).decode(),
         created_at=created_at,
         expires_at=created_at + timedelta(seconds=expiry),
+        final_cltv_delta_blocks=(
+            _number(fields["c"]) if "c" in fields else _DEFAULT_FINAL_CLTV_DELTA_BLOCKS
+        ),
     )
 
 

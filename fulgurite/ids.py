@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 from fulgurite.identity import PaymentHash
 
 # Workflows and their local activities. Every worker that runs workflows polls it.
@@ -51,8 +53,14 @@ def relay_id(payment_hash: PaymentHash) -> str:
     return f"relay/{payment_hash}"
 
 
-def reconciliation_id(node: str, time: str) -> str:
-    return f"reconcile/{node}/{time}"
+def scheduled_reconciliation_id(node: str) -> str:
+    """What a schedule starts; Temporal puts `-<time>` behind it."""
+    return f"reconcile/{node}"
+
+
+def reconciliation_id(node: str, at: datetime) -> str:
+    """The same form as a schedule gives."""
+    return f"{scheduled_reconciliation_id(node)}-{at.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
 
 
 def node_queue(node: str) -> str:

@@ -49,6 +49,8 @@ SEEDS: dict[str, tuple[bytes, ...]] = {
         b"\x04\x3f\xff\x0f\xff" + bytes(12),
         b"\x05" + bytes(15) + b"\x01",
         b"\x04\xfd\x00\x0e\xc2" + bytes(10) + b"\x02\x54",
+        # Found: a metadata service behind NAT64, with an address that is public but for that.
+        b"\x04\x00\x64\xff\x9b" + bytes(8) + b"\xa8\x3f\x81\x10",
     ),
     "signature": (
         b'key\nsettled_1\n\x00\x00\x00\x00\x09\nnow\nv1,AAAA\n{"type":"invoice.settled"}',
@@ -66,6 +68,8 @@ SEEDS: dict[str, tuple[bytes, ...]] = {
         b"whsec_eHh4eHh4eHh4eHh4eHh4eHh4eHh4eHh5\nwhsec_eHh4eHh4eHh4eHh4eHh4eHh4eHh4eHh4\n",
         b"\r\n  whsec_eHh4eHh4eHh4eHh4eHh4eHh4eHh4eHh4\t\r\n\x0b",
         b"whsec_eHh4eHh4eHh4eHh4eHh4eHh4eHh4eHh",
+        # Found: padding that Python takes and other libraries refuse.
+        b"whsec_eHh4eHh4eHh4eHh4eHh4eHh4eHh4eHh4======",
         b"whsec_eHh4",
         b"whsec_",
         b"\xff\xfe",
@@ -100,7 +104,18 @@ TOKENS: dict[str, tuple[bytes, ...]] = {
         "。".encode(),
         "１".encode(),  # noqa: RUF001 - a full-width digit is the trick
     ),
-    "address": (b"\x7f\x00\x00\x01", b"\xff\xff", b"\x00\x64\xff\x9b", b"\x20\x01", b"\x20\x02"),
+    "address": (
+        b"\x7f\x00\x00\x01",
+        b"\xff\xff",
+        b"\x00\x64\xff\x9b",
+        b"\x20\x01",
+        b"\x20\x02",
+        b"\x3f\xff",
+        b"\xc0\x00\x02",
+        b"\xc0\x58\x63",
+        b"\xc6\x33\x64",
+        b"\xcb\x00\x71",
+    ),
     "signature": (b"v1,", b"v1a,", b"now", b"nan", b"inf", b"\n", b" ", b"AAAA="),
     "secrets": (b"whsec_", b"\n", b"\r\n", b"=", b"eHh4eHh4eHh4eHh4eHh4eHh4eHh4eHh4"),
 }

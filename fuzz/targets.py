@@ -7,6 +7,7 @@ functions.
 from __future__ import annotations
 
 import base64
+import re
 import socket
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -26,6 +27,7 @@ from nodes.webhooks.addresses import GuardedResolver, Network, check_url, guarde
 from nodes.webhooks.signing import secrets_of, signed_headers
 
 _LOOPBACK: tuple[Network, ...] = (ip_network("127.0.0.0/8"), ip_network("::1/128"))
+_WELL_FORMED = re.compile(r"whsec_[A-Za-z0-9+/]{32,86}={0,2}")
 _SECRET = "whsec_" + base64.b64encode(bytes(range(32))).decode()
 
 
@@ -98,6 +100,7 @@ def secrets(data: bytes) -> None:
     assert found, "a file without a secret is refused"
     for secret in found:
         assert secret.encode() in data, "a secret is a part of the file"
+        assert _WELL_FORMED.fullmatch(secret), "of the form that the specification asks for"
         assert is_verified((secret,), headers, body)
 
 

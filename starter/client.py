@@ -1,72 +1,43 @@
-"""The typed client: starts payments, joins those under way, and finds them again."""
+"""The typed client: starts payments and invoices, joins those under way, finds them again."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from contextlib import suppress
-from datetime import datetime
 from typing import Self
 
-from pydantic import Field, TypeAdapter, ValidationError
-from temporalio.client import Client, WorkflowExecution, WorkflowFailureError
-from temporalio.common import (
-    SearchAttributeKey,
-    WorkflowIDConflictPolicy,
-    WorkflowIDReusePolicy,
-)
+from temporalio.client import WorkflowFailureError
+from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.runtime import Runtime
 
 from fulgurite import ids
 from fulgurite.errors import InvalidRequestError, KeyReusedError
-from fulgurite.identity import NodeName, NodePubkey, PaymentHash, Preimage
+from fulgurite.identity import NodePubkey, PaymentHash, Preimage
 from fulgurite.invoices.receipts import CreatedInvoice
 from fulgurite.invoices.requests import InvoiceRequest
-from fulgurite.model import Model
-from fulgurite.money import Msat
 from fulgurite.payments.requests import Keysend, Order, PaymentRequest, understand
-from fulgurite.payments.states import FailureReason, PaymentState
 from fulgurite.sealing import SealingKey
+from starter import listing
 from starter.connect import TemporalSettings, connect
-from starter.errors import of_failed_workflow, temporal_errors
+from starter.errors import NotRetainedError, of_failed_workflow, temporal_errors
+from starter.event import Announcement
+from starter.finding import Finder
 from starter.invoice import Invoice
 from starter.payment import Payment
 from workflows import search_attributes
 from workflows.create_invoice import CreateInvoiceWorkflow
 from workflows.payment import PaymentWorkflow
 
-_NODE_NAME: TypeAdapter[str] = TypeAdapter(NodeName)
 
-
-class PaymentSummary(Model):
-    """A payment as Temporal's index knows it: cheap, and some moments behind."""
-
-    payment_hash: PaymentHash
-    state: PaymentState = Field(
-        description="REQUESTED also while the fast path pays: the index is not told in between"
-    )
-    workflow_status: str = Field(
-        description="Temporal's own word: RUNNING, COMPLETED, FAILED (refused), TERMINATED, …"
-    )
-    node: NodeName | None = Field(default=None, description="null: not indexed yet")
-    destination: NodePubkey | None = None
-    amount_msat: Msat | None = None
-    failure_reason: FailureReason = FailureReason.NONE
-    started_at: datetime
-    closed_at: datetime | None = None
-
-
-class FulguriteClient:
-    """Payments through Temporal. It needs no node, no macaroon and no private key."""
-
-    def __init__(self, client: Client) -> None:
-        """`client` must carry `workflows.plugin.plugin()`; `connect` sees to it."""
-        self._client = client
+class FulguriteClient(Finder):
+    """Payments and invoices through Temporal. It needs no node, no macaroon, no private key."""
 
     @classmethod
     async def connect(cls, settings: TemporalSettings, runtime: Runtime | None = None) -> Self:
         """Raises TemporalUnavailableError."""
         return cls(await connect(settings, runtime))
+
+    # Paying.
 
     async def pay(self, request: PaymentRequest) -> Payment:
         """Starts a payment, or joins the one that is under way for the same hash.
@@ -100,6 +71,14 @@ class FulguriteClient:
             )
         return Payment(order.payment_hash, handle, attached=attached)
 
+    def payment(self, payment_hash: str) -> Payment:
+        """The handle of a payment, known or not. Raises InvalidRequestError for no hash."""
+        known = _payment_hash(payment_hash)
+        handle = self._client.get_workflow_handle_for(PaymentWorkflow.run, ids.payment_id(known))
+        return Payment(known, handle, attached=True)
+
+    # Receiving.
+
     async def create_invoice(self, request: InvoiceRequest) -> CreatedInvoice:
         """An invoice that can be given to a payer, watched from before it is.
 
@@ -130,44 +109,36 @@ class FulguriteClient:
             )
         return created
 
-    async def invoice(self, key: str) -> Invoice:
-        """The invoice of a caller's key, or of a payment hash.
+    async def invoice(self, key_or_hash: str) -> Invoice:
+        """The invoice of a caller's key, or of a payment hash, which need not be known.
 
         Raises NotRetainedError when Temporal knows no such key: `create_invoice` with the
-        same request finds it again.
+        same request finds it again. What looks like a payment hash is taken for one.
         """
+        given = key_or_hash.strip().removeprefix("invoice/")
         with suppress(ValueError):
-            return Invoice(self._client, PaymentHash(key.strip().removeprefix("invoice/")))
-        key_id = ids.invoice_key_id(key)
+            return Invoice(self._client, PaymentHash(given))
+        of_key = listing.invoices_of_key(given)
         try:
             with temporal_errors():
                 created = await self._client.get_workflow_handle_for(
-                    CreateInvoiceWorkflow.run, key_id
+                    CreateInvoiceWorkflow.run, ids.invoice_key_id(given)
                 ).result()
-        except WorkflowFailureError as failure:
-            raise of_failed_workflow(failure, key_id) from failure
+        except (NotRetainedError, WorkflowFailureError) as error:
+            # The making is forgotten long before the invoice is; and a later request with the
+            # same key may have been refused.
+            async for execution in self._found(of_key, limit=1):
+                return Invoice(self._client, listing.invoice_summary(execution).payment_hash)
+            if isinstance(error, WorkflowFailureError):
+                raise of_failed_workflow(error, ids.invoice_key_id(given)) from error
+            raise
         return Invoice(self._client, created.payment_hash)
 
-    def payment(self, payment_hash: str) -> Payment:
-        """The handle of a payment, known or not. Raises InvalidRequestError for no hash."""
-        known = _payment_hash(payment_hash)
-        handle = self._client.get_workflow_handle_for(PaymentWorkflow.run, ids.payment_id(known))
-        return Payment(known, handle, attached=True)
+    # Events.
 
-    async def list(
-        self,
-        *,
-        state: PaymentState | None = None,
-        node: str | None = None,
-        limit: int | None = 100,
-    ) -> AsyncIterator[PaymentSummary]:
-        """Payments that Temporal retains, the newest first. `limit` None: all of them."""
-        with temporal_errors():
-            found = self._client.list_workflows(_query(state, node), limit=limit)
-            async for execution in found:
-                # Refused for its id, it is a payment's workflow and no payment.
-                if ids.is_payment_id(execution.id):
-                    yield _summary(execution)
+    def event(self, event_id: str) -> Announcement:
+        """The handle of an event, known or not."""
+        return Announcement(self._client, event_id.strip().removeprefix("event/"))
 
 
 def keysend(destination: NodePubkey, *, sealing_key: SealingKey) -> Keysend:
@@ -199,44 +170,4 @@ def _details(request: PaymentRequest, order: Order) -> str:
             f"- fee at most {order.fee_limit}",
             f"- new attempts for {request.deadline_seconds:,} s at most",
         ]
-    )
-
-
-def _query(state: PaymentState | None, node: str | None) -> str:
-    """A visibility query. Only words with a known alphabet get between the quotes."""
-    terms = ["WorkflowType = 'PaymentWorkflow'"]
-    if state is not None:
-        of_state = f"{search_attributes.STATE.name} = '{PaymentState(state)}'"
-        refused = "ExecutionStatus = 'Failed'"
-        terms.append(refused if state is PaymentState.REFUSED else f"{of_state} AND NOT {refused}")
-    if node is not None:
-        try:
-            terms.append(f"{search_attributes.NODE.name} = '{_NODE_NAME.validate_python(node)}'")
-        except ValidationError as error:
-            raise InvalidRequestError(
-                "a node's name is lower-case letters, digits, - and _, and begins with a letter"
-            ) from error
-    return " AND ".join(terms)
-
-
-def _summary(execution: WorkflowExecution) -> PaymentSummary:
-    indexed = execution.typed_search_attributes
-
-    def keyword(key: SearchAttributeKey[str]) -> str | None:
-        return indexed.get(key)
-
-    destination = keyword(search_attributes.DESTINATION)
-    amount = indexed.get(search_attributes.AMOUNT_MSAT)
-    return PaymentSummary(
-        payment_hash=ids.hash_of_payment_id(execution.id),
-        state=PaymentState(keyword(search_attributes.STATE) or PaymentState.REQUESTED),
-        workflow_status=execution.status.name if execution.status else "RUNNING",
-        node=keyword(search_attributes.NODE),
-        destination=NodePubkey(destination) if destination else None,
-        amount_msat=None if amount is None else Msat(amount),
-        failure_reason=FailureReason(
-            keyword(search_attributes.FAILURE_REASON) or FailureReason.NONE
-        ),
-        started_at=execution.start_time,
-        closed_at=execution.close_time,
     )

@@ -12,6 +12,7 @@ from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError, RPCStatusCode
 
 from fulgurite.errors import FulguriteError, InvalidRequestError, by_name
+from fulgurite.invoices.receipts import InvoiceReceipt
 
 
 class NotRetainedError(InvalidRequestError):
@@ -38,6 +39,14 @@ class VerdictUnknownError(FulguriteError):
     """The workflow was ended by force. LND may still pay: asking again tells."""
 
     retryable = True
+
+
+class NotPaidError(FulguriteError):
+    """The invoice has ended unpaid. `receipt` has the rest."""
+
+    def __init__(self, message: str, receipt: InvoiceReceipt) -> None:
+        super().__init__(message)
+        self.receipt = receipt
 
 
 @contextmanager

@@ -1,101 +1,93 @@
-"""An invoice that has been asked for: what to give the payer, and what became of it."""
+"""One invoice that has been asked for: what became of it, and orders about it."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable
-from datetime import timedelta
-from typing import Final, TypeVar
+from contextlib import suppress
+from datetime import UTC, datetime
+from typing import ClassVar, Final
 
-from temporalio.client import (
-    Client,
-    WorkflowFailureError,
-    WorkflowHandle,
-    WorkflowUpdateFailedError,
-    WorkflowUpdateRPCTimeoutOrCancelledError,
-)
+from temporalio.client import Client
 
 from fulgurite import ids
-from fulgurite.errors import FulguriteError, InvalidRequestError
 from fulgurite.identity import PaymentHash
 from fulgurite.invoices.receipts import InvoiceReceipt, InvoiceView
 from fulgurite.invoices.requests import InvoiceCancellation, Settlement
-from starter.errors import (
-    NotRetainedError,
-    TemporalUnavailableError,
-    WorkerUnavailableError,
-    of_failed_workflow,
-    temporal_errors,
-    told,
-)
+from fulgurite.invoices.states import INVOICE, InvoiceState
+from starter.errors import NotPaidError, TemporalUnavailableError, WorkerUnavailableError
+from starter.handle import Handle
 from workflows.invoice import InvoiceWorkflow
 
-_PATIENCE: Final = timedelta(seconds=10)
-_PAUSE_SECONDS: Final = 2.0
+PAID: Final = frozenset({InvoiceState.SETTLED, InvoiceState.PAID_LATE})
 
-Answer = TypeVar("Answer")
+# LND closes an invoice a moment after its expiry, and is asked for its word then.
+_AFTER_EXPIRY_SECONDS: Final = 3.0
+_FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 1.0, 60.0
 
 
-class Invoice:
-    """A handle: cheap, without a connection of its own, and no proof that the invoice exists.
+class Invoice(Handle[InvoiceReceipt, InvoiceView]):
+    """An invoice that has been asked for: `settled`, `receipt`, `view`, `watch`, and orders.
 
-    Every method raises NotRetainedError when Temporal retains no such invoice, and all
-    but `receipt` raise TemporalUnavailableError when it does not answer.
+    `receipt` comes when the workflow has ended, which for an expired invoice is after its
+    late watch; who only wants to know whether it is paid waits for `settled`.
     """
 
+    _NOUN: ClassVar = "invoice"
+
     def __init__(self, client: Client, payment_hash: PaymentHash) -> None:
-        self.payment_hash = payment_hash
-        self._id = ids.invoice_id(payment_hash)
-        self._handle: WorkflowHandle[InvoiceWorkflow, InvoiceReceipt] = (
-            client.get_workflow_handle_for(InvoiceWorkflow.run, self._id)
+        super().__init__(
+            client.get_workflow_handle_for(InvoiceWorkflow.run, ids.invoice_id(payment_hash)),
+            InvoiceWorkflow.view,
         )
+        self.payment_hash = payment_hash
 
     def __repr__(self) -> str:
         return f"Invoice({self.payment_hash})"
 
-    async def receipt(self) -> InvoiceReceipt:
-        """Waits for the end, for as long as that takes, and rides out a Temporal that is away.
+    async def settled(self) -> InvoiceReceipt:
+        """Waits until it is paid, and the money is ours; late counts as well.
 
-        Bound it with `asyncio.timeout` where that is too patient.
+        Rides out Temporal and workers that are away. Raises NotPaidError, with the receipt,
+        as soon as LND takes no payment for it any more; otherwise like `receipt`.
         """
-        while True:
-            try:
-                with temporal_errors():
-                    return await self._handle.result()
-            except TemporalUnavailableError:
-                await asyncio.sleep(_PAUSE_SECONDS)
-            except WorkflowFailureError as failure:
-                raise of_failed_workflow(failure, self._id) from failure
-
-    async def view(self) -> InvoiceView:
-        """How it stands. Raises WorkerUnavailableError where no worker answers."""
-        with temporal_errors():
-            return await self._handle.query(InvoiceWorkflow.view, rpc_timeout=_PATIENCE)
+        receipt = await self._outcome()
+        if receipt.status not in PAID:
+            raise NotPaidError(
+                f"the invoice is {receipt.status}, and nobody can pay it any more: "
+                "make a new one, under a new key",
+                receipt,
+            )
+        return receipt
 
     async def settle(self, settlement: Settlement) -> InvoiceView:
         """Takes what is held. Raises InvalidRequestError when nothing is (any more)."""
-        return await self._ordering(
-            self._handle.execute_update(InvoiceWorkflow.settle, settlement, rpc_timeout=_PATIENCE)
-        )
+        return await self._ordering(InvoiceWorkflow.settle, settlement)
 
     async def cancel(self, cancellation: InvoiceCancellation) -> InvoiceView:
         """Calls it off; what is held goes back. Raises InvalidRequestError when it has ended."""
-        return await self._ordering(
-            self._handle.execute_update(InvoiceWorkflow.cancel, cancellation, rpc_timeout=_PATIENCE)
-        )
+        return await self._ordering(InvoiceWorkflow.cancel, cancellation)
 
-    async def _ordering(self, order: Awaitable[InvoiceView]) -> InvoiceView:
-        try:
-            with temporal_errors():
-                return await order
-        except WorkflowUpdateFailedError as failed:
-            raise told(failed.cause) or FulguriteError(str(failed.cause)) from failed
-        except WorkflowUpdateRPCTimeoutOrCancelledError as late:
-            raise WorkerUnavailableError(
-                f"no worker answered within {_PATIENCE.seconds} s, and the order may still be "
-                "carried out: start `fulgurite-worker`, then look at the invoice"
-            ) from late
-        except NotRetainedError as error:
-            # An update does not tell an ended workflow from an unknown one; a query does.
-            view = await self.view()
-            raise InvalidRequestError(f"too late: the invoice is {view.state}") from error
+    async def _outcome(self) -> InvoiceReceipt:
+        """The end, or what is as good as one.
+
+        Asks nothing between the first look and the expiry: the end is told by itself.
+        """
+        async with self._ending() as ended:
+            pause_seconds = _FIRST_PAUSE_SECONDS
+            while not ended.done():
+                left_seconds = 0.0
+                with suppress(TemporalUnavailableError, WorkerUnavailableError):
+                    view = await self.view()
+                    if view.unpaid_for_good:
+                        return view.receipt
+                    left = view.receipt.expires_at - datetime.now(UTC)
+                    left_seconds = left.total_seconds() + _AFTER_EXPIRY_SECONDS
+                await asyncio.wait({ended}, timeout=max(pause_seconds, left_seconds))
+                pause_seconds = min(pause_seconds * 2, _LONGEST_PAUSE_SECONDS)
+            return ended.result()
+
+    def _standing(self, view: InvoiceView) -> str:
+        return view.state
+
+    def _is_last(self, view: InvoiceView) -> bool:
+        return view.state in INVOICE.terminal

@@ -1,4 +1,4 @@
-"""The JSON Schemas in docs/api/, for callers in any language.
+"""The JSON Schemas in docs/api/, for callers in any language and for receivers of webhooks.
 
 `python -m starter.schemas` writes them; with `--check` it fails where one is stale.
 """
@@ -9,28 +9,60 @@ import json
 import re
 import sys
 from pathlib import Path
+from typing import Any
 
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaMode
 from pydantic_core import core_schema
 
+from fulgurite.events.catalogue import CATALOGUE, Event, EventType
+from fulgurite.events.delivery import EventReceipt
+from fulgurite.invoices.receipts import CreatedInvoice, InvoiceReceipt, InvoiceView
+from fulgurite.invoices.requests import Decision, InvoiceCancellation, InvoiceRequest, Settlement
 from fulgurite.model import Model
 from fulgurite.payments.receipts import PaymentView, Receipt
 from fulgurite.payments.requests import Approval, Cancellation, PaymentRequest, Rejection
-from starter.cli.documents import Outcome, Problem, Proof, PublicKey
-from starter.client import PaymentSummary
+from starter.cli.documents import (
+    InvoiceOutcome,
+    Outcome,
+    Problem,
+    Proof,
+    PublicKey,
+    ReplayReport,
+)
+from starter.lateness import LatePayers
+from starter.listing import EventSummary, InvoiceSummary, PaymentSummary
 
 FOLDER = Path(__file__).parent.parent / "docs" / "api"
 
+_CLOSED = ("additionalProperties", False)
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 # What callers send: a field with a default may be left out.
-_INPUTS: tuple[type[Model], ...] = (PaymentRequest, Approval, Rejection, Cancellation)
+_INPUTS: tuple[type[Model], ...] = (
+    PaymentRequest,
+    Approval,
+    Rejection,
+    Cancellation,
+    InvoiceRequest,
+    Settlement,
+    InvoiceCancellation,
+    Decision,
+)
 # What they get: every field is there.
 _RESULTS: tuple[type[Model], ...] = (
     Receipt,
     PaymentView,
     PaymentSummary,
+    CreatedInvoice,
+    InvoiceReceipt,
+    InvoiceView,
+    InvoiceSummary,
+    EventReceipt,
+    EventSummary,
     Outcome,
+    InvoiceOutcome,
+    LatePayers,
+    ReplayReport,
     Problem,
     Proof,
     PublicKey,
@@ -40,13 +72,16 @@ _RESULTS: tuple[type[Model], ...] = (
 def schemas() -> dict[str, str]:
     """File name → text, the same for the same models on every machine."""
     texts = {_file_name(model): _text(model, "validation") for model in _INPUTS}
-    return texts | {_file_name(model): _text(model, "serialization") for model in _RESULTS}
+    texts |= {_file_name(model): _text(model, "serialization") for model in _RESULTS}
+    return texts | {event_file_name(kind): _event_text(kind) for kind in EventType}
 
 
 def stale(folder: Path = FOLDER) -> list[str]:
     """The files that are missing, differ from the models, or belong to no model."""
     wanted = schemas()
-    found = {path.name: path.read_text() for path in folder.glob("*.schema.json")}
+    found = {
+        str(path.relative_to(folder)): path.read_text() for path in folder.rglob("*.schema.json")
+    }
     return sorted(
         name for name in wanted.keys() | found.keys() if wanted.get(name) != found.get(name)
     )
@@ -59,6 +94,7 @@ def write(folder: Path = FOLDER) -> list[str]:
     folder.mkdir(parents=True, exist_ok=True)
     for name in changed:
         if name in wanted:
+            (folder / name).parent.mkdir(exist_ok=True)
             (folder / name).write_text(wanted[name])
         else:
             (folder / name).unlink()
@@ -69,12 +105,49 @@ def _file_name(model: type[Model]) -> str:
     return f"{re.sub(r'(?<!^)(?=[A-Z])', '-', model.__name__).lower()}.schema.json"
 
 
+def event_file_name(kind: EventType) -> str:
+    return f"events/{kind}.v{CATALOGUE[kind].version}.schema.json"
+
+
 def _text(model: type[Model], mode: JsonSchemaMode) -> str:
-    schema = {
-        "$schema": _DIALECT,
-        **model.model_json_schema(mode=mode, schema_generator=_Generator),
+    return _printed(model.model_json_schema(mode=mode, schema_generator=_Generator))
+
+
+def _event_text(kind: EventType) -> str:
+    """The whole body of a webhook of this type, as `activities.events` sends it."""
+    known = CATALOGUE[kind]
+    body = Event.model_json_schema(mode="serialization", schema_generator=_Generator)
+    data = known.data.model_json_schema(mode="serialization", schema_generator=_Generator)
+    fields = body["properties"]
+    # Between ourselves: which event has to be delivered before.
+    del fields["after"]
+    body["required"].remove("after")
+    fields["type"] = {"const": kind.value}
+    fields["version"] |= {"const": known.version}
+    fields["data"] = {"$ref": f"#/$defs/{known.data.__name__}"}
+    body |= {
+        "title": kind.value,
+        "description": known.means,
+        "$defs": data.pop("$defs", {}) | {known.data.__name__: data},
     }
-    return json.dumps(schema, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+    return _printed(_open(body))
+
+
+def _open(schema: Any) -> Any:
+    """Lets fields be there that are not: a new one is no new version, and breaks no receiver."""
+    if isinstance(schema, list):
+        return [_open(each) for each in schema]
+    if not isinstance(schema, dict):
+        return schema
+    kept = {name: each for name, each in schema.items() if (name, each) != _CLOSED}
+    return {name: _open(each) for name, each in kept.items()}
+
+
+def _printed(schema: dict[str, Any]) -> str:
+    return (
+        json.dumps({"$schema": _DIALECT, **schema}, indent=2, sort_keys=True, ensure_ascii=False)
+        + "\n"
+    )
 
 
 class _Generator(GenerateJsonSchema):

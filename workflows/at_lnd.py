@@ -15,6 +15,7 @@ from fulgurite.invoices.calls import (
     InvoiceOf,
     Settle,
     Watch,
+    Watched,
 )
 from fulgurite.invoices.receipts import InvoiceUpdate
 from fulgurite.invoices.states import LndInvoiceState
@@ -34,6 +35,22 @@ async def look_up(invoice: InvoiceOf) -> InvoiceUpdate:
         invoice,
         at_most=_UNARY_AT_MOST,
         summary="look up",
+    )
+
+
+async def look_up_with_tip(invoice: InvoiceOf) -> Watched:
+    """LND's present word, and the tip as the node sees it."""
+    return await start_on(
+        ids.invoice_queue(invoice.node),
+        WATCH_INVOICE,
+        Watch(
+            node=invoice.node,
+            payment_hash=invoice.payment_hash,
+            state=LndInvoiceState.ACCEPTED,
+            until=workflow.now(),
+        ),
+        at_most=_UNARY_AT_MOST,
+        summary="look up, with the tip",
     )
 
 

@@ -72,6 +72,18 @@ async def done_or(activity: workflow.ActivityHandle[Any], interrupted: Callable[
     return not activity.cancelled() and activity.exception() is None
 
 
+async def call_here_or_on(
+    queue: str, call: Call[Takes, Gives], ask: Takes, *, at_most: timedelta, summary: str
+) -> Gives:
+    """On this worker; where it cannot, on those that hold what it takes."""
+    try:
+        return await call_local(call, ask, summary=summary)
+    except ACTIVITY_ERRORS as error:
+        if refusal(error):
+            raise
+    return await start_on(queue, call, ask, at_most=at_most, summary=summary)
+
+
 async def try_on(
     queue: str,
     call: Call[Takes, Gives],

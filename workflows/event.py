@@ -43,13 +43,13 @@ class EventWorkflow:
     def __init__(self, order: EventDelivery) -> None:
         self._event = order.event
         self._deliveries = {
-            each.endpoint: DeliveryStatus(endpoint=each.endpoint) for each in order.recipients
+            each.endpoint: DeliveryStatus(endpoint=each.endpoint) for each in order.told
         }
         self._at_once: set[str] = set()
 
     @workflow.run
     async def run(self, order: EventDelivery) -> EventReceipt:
-        await asyncio.gather(*(self._deliver(each) for each in order.recipients))
+        await asyncio.gather(*(self._deliver(each) for each in order.told))
         await workflow.wait_condition(workflow.all_handlers_finished)
         return self._receipt()
 

@@ -6,7 +6,12 @@ import asyncio
 from datetime import datetime, timedelta
 
 from temporalio import workflow
-from temporalio.exceptions import ActivityError, FailureError
+from temporalio.exceptions import (
+    ActivityError,
+    ApplicationError,
+    FailureError,
+    is_cancelled_exception,
+)
 
 from fulgurite import ids
 from fulgurite.errors import InvalidRequestError
@@ -25,6 +30,7 @@ from fulgurite.invoices.receipts import (
     LateAttempt,
 )
 from fulgurite.invoices.requests import (
+    Decision,
     Hold,
     InvoiceCancellation,
     Settlement,
@@ -40,6 +46,7 @@ from workflows.calling import refusal, refused, try_on
 _AFTER_EXPIRY = timedelta(seconds=2)
 _FIRST_PAUSE, _LONGEST_PAUSE = timedelta(seconds=2), timedelta(minutes=1)
 _TAKE_STOCK = timedelta(hours=6)
+_PAUSE_AFTER_DEFECT = timedelta(seconds=10)
 _ASK_AT_MOST, _ASK_AGAIN = timedelta(minutes=2), timedelta(seconds=15)
 
 
@@ -56,7 +63,7 @@ class InvoiceWorkflow:
         self._invoice = order.invoice
         self._sealed_preimage = order.sealed_preimage
         self._progress = order.carried or InvoiceProgress()
-        self._heard: list[InvoiceUpdate] = []
+        self._heard = [order.heard] if order.heard else []
         self._cancel: InvoiceCancellation | None = None
 
     @workflow.run
@@ -180,6 +187,8 @@ class InvoiceWorkflow:
                     summary=f"ask {hold.callback}",
                 )
             except ActivityError as error:
+                if is_cancelled_exception(error):
+                    return  # somebody else has decided
                 self._note(f"{hold.callback} did not decide: {error.cause or error}")
             else:
                 if decided.verdict in {Verdict.SETTLE, Verdict.CANCEL}:
@@ -190,17 +199,23 @@ class InvoiceWorkflow:
 
     async def _settle(self) -> None:
         settlement = self._progress.settlement
-        sealed = (settlement and settlement.sealed_preimage) or self._sealed_preimage
+        theirs = settlement.sealed_preimage if settlement else None
+        sealed = theirs or self._sealed_preimage
         assert sealed is not None  # the update's validator, or the making of the invoice, saw to it
         try:
             # The preimage is in the history by now: it outlives whatever dies here.
             update = await at_lnd.settle(self._this, sealed)
         except ActivityError as error:
             reason = refusal(error)
-            if reason is None:
-                raise
-            self._progress.settlement = None
-            await self._fire(InvoiceEvent.UNUSABLE, reason.message)
+            if settlement is not self._progress.settlement:
+                return  # another order came meanwhile
+            if theirs and reason:
+                self._progress.settlement = None
+                await self._fire(InvoiceEvent.UNUSABLE, reason.message)
+                return
+            # Ours is right, so the worker is not: it waits for one with the key.
+            self._note(f"could not settle, asking again: {error.cause or error}")
+            await workflow.sleep(_PAUSE_AFTER_DEFECT, summary="pause after a defect")
             return
         await self._hear_or_rest(update)
 
@@ -298,9 +313,11 @@ class InvoiceWorkflow:
             resource=ids.invoice_id(self._hash),
             node=self._node,
             timestamp=workflow.now(),
-            after=self._progress.last_event,
+            after=self._progress.told[-1] if self._progress.told else None,
         )
-        self._progress.last_event = news.id
+        if news.id in self._progress.told:
+            return  # held again, after an order that could not be carried out
+        self._progress.told.append(news.id)
         await emit(news)
         if to := self._invoice.request.notify_workflow_id:
             await self._signal(to, "fulgurite_event", news)
@@ -362,17 +379,26 @@ class InvoiceWorkflow:
     @workflow.update
     def settle(self, settlement: Settlement) -> InvoiceView:
         """Take what is held. The order is durable once this returns; LND is told next."""
-        self._progress.settlement = settlement
-        self._progress.verdict = Verdict.SETTLE
+        self._take(settlement)
         return self._view()
 
     @settle.validator
     def _may_settle(self, settlement: Settlement) -> None:
-        self._must_be({InvoiceState.ACCEPTED}, "settle")
+        progress = self._progress
+        canceled = self._cancel is not None or progress.verdict is Verdict.CANCEL
+        # The same order again is no mistake: its answer may have been lost.
+        if progress.state not in {InvoiceState.ACCEPTED, InvoiceState.SETTLING} or canceled:
+            raise self._too_late("settle")
         theirs = self._hold is not None and self._hold.payment_hash is not None
-        if theirs != (settlement.sealed_preimage is not None):
-            wanted = 'bring its preimage: "sealed_preimage"' if theirs else "we hold its preimage"
-            raise refused(InvalidRequestError(f"this invoice was made for a hash: {wanted}"))
+        if theirs and settlement.sealed_preimage is None:
+            why = 'it was made for a hash of yours: bring the "sealed_preimage"'
+            raise refused(InvalidRequestError(why))
+        if settlement.sealed_preimage is not None and not theirs:
+            raise refused(InvalidRequestError('we have its preimage: leave out "sealed_preimage"'))
+
+    def _take(self, settlement: Settlement) -> None:
+        self._progress.settlement = settlement
+        self._progress.verdict = Verdict.SETTLE
 
     @workflow.update
     def cancel(self, cancellation: InvoiceCancellation) -> InvoiceView:
@@ -382,15 +408,35 @@ class InvoiceWorkflow:
 
     @cancel.validator
     def _may_cancel(self, cancellation: InvoiceCancellation) -> None:  # noqa: ARG002 - any will do
-        self._must_be({InvoiceState.OPEN, InvoiceState.ACCEPTED}, "cancel")
+        progress = self._progress
+        allowed = {InvoiceState.OPEN, InvoiceState.ACCEPTED, InvoiceState.CANCELING}
+        if progress.state not in allowed or progress.verdict is Verdict.SETTLE:
+            raise self._too_late("cancel")
 
-    def _must_be(self, states: set[InvoiceState], verb: str) -> None:
-        if self._progress.state not in states:
-            raise refused(
-                InvalidRequestError(f"nothing to {verb}: the invoice is {self._progress.state}")
+    def _too_late(self, verb: str) -> ApplicationError:
+        decided = ", and somebody has decided otherwise" if self._decided else ""
+        return refused(
+            InvalidRequestError(
+                f"nothing to {verb}: the invoice is {self._progress.state}{decided}"
             )
-        if self._decided:
-            raise refused(InvalidRequestError("somebody has decided already"))
+        )
+
+    @workflow.signal
+    def decide(self, decision: Decision) -> None:
+        """The word of the workflow that it is held for. What comes too late changes nothing."""
+        by = decision.by
+        try:
+            match decision.verdict:
+                case Verdict.SETTLE:
+                    settlement = Settlement(by=by, sealed_preimage=decision.sealed_preimage)
+                    self._may_settle(settlement)
+                    self._take(settlement)
+                case Verdict.CANCEL:
+                    cancellation = InvoiceCancellation(by=by, reason=decision.reason)
+                    self._may_cancel(cancellation)
+                    self._cancel = cancellation
+        except ApplicationError as too_late:
+            self._note(f"{by} says {decision.verdict}: {too_late.message}")
 
     @workflow.query
     def view(self) -> InvoiceView:

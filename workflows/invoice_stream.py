@@ -36,7 +36,7 @@ class InvoiceStreamWorkflow:
         began_at = workflow.info().workflow_start_time
         # What others were paid before is no news; our own invoices hear of it all the same.
         self._view = carried or StreamView(
-            node=node, began_at=began_at, listened=Listened(cursor=Cursor(settled_through=began_at))
+            node=node, began_at=began_at, listened=Listened(cursor=Cursor.at(began_at))
         )
 
     @workflow.run

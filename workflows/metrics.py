@@ -8,6 +8,7 @@ from temporalio import workflow
 
 from fulgurite.invoices.receipts import InvoiceReceipt
 from fulgurite.payments.receipts import Receipt
+from fulgurite.relays.receipts import RelayReceipt
 
 
 def count(receipt: Receipt) -> None:
@@ -40,3 +41,14 @@ def count_invoice(receipt: InvoiceReceipt) -> None:
         meter.create_histogram_timedelta(
             "fulgurite_invoice_lateness_seconds", "from the expiry to the last payer", "s"
         ).record(timedelta(seconds=receipt.late_seconds))
+
+
+def count_relay(receipt: RelayReceipt) -> None:
+    """A relay that ended. LOST is what an alert is for."""
+    meter = workflow.metric_meter().with_additional_attributes(
+        {"node": receipt.incoming_node, "status": receipt.status}
+    )
+    meter.create_counter("fulgurite_relays_total", "relays that ended").add(1)
+    meter.create_counter("fulgurite_relay_lost_msat_total", "paid and not received", "msat").add(
+        max(0, -receipt.kept_msat)
+    )

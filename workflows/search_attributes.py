@@ -8,6 +8,8 @@ from fulgurite import attributes
 from fulgurite.invoices.requests import InvoiceRequest
 from fulgurite.payments.requests import Order, PaymentRequest
 from fulgurite.payments.states import FailureReason, PaymentState
+from fulgurite.relays.requests import Plan
+from fulgurite.relays.states import RelayState
 
 STATE = SearchAttributeKey.for_keyword(attributes.STATE)
 NODE = SearchAttributeKey.for_keyword(attributes.NODE)
@@ -37,4 +39,17 @@ def of_invoice_request(request: InvoiceRequest) -> TypedSearchAttributes:
     """What the making of an invoice is started with."""
     return TypedSearchAttributes(
         [SearchAttributePair(NODE, request.node), SearchAttributePair(KEY, request.key)]
+    )
+
+
+def of_relay(plan: Plan) -> TypedSearchAttributes:
+    """What a relay is started with. The node is the one that receives."""
+    return TypedSearchAttributes(
+        [
+            SearchAttributePair(STATE, RelayState.REQUESTED),
+            SearchAttributePair(NODE, plan.invoice.node),
+            SearchAttributePair(PAYMENT_HASH, plan.payment_hash),
+            SearchAttributePair(DESTINATION, plan.order.destination),
+            SearchAttributePair(AMOUNT_MSAT, plan.amount),
+        ]
     )

@@ -9,10 +9,11 @@ account tells what a hash cost the payer, earned a forwarder and brought the pay
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
+from operator import attrgetter
 
 
 @dataclass(frozen=True)
@@ -146,17 +147,20 @@ class Ledger:
         return list(self._sends[payment_hash])
 
     def settled_payments(self, payment_hash: bytes) -> int:
-        """How often a hash was paid: the larger of the payer's and the payee's count.
+        """How often a hash was paid: the largest count of any payer's and any payee's.
 
-        More than one is money lost, whichever side saw it.
+        More than one is money lost, whoever saw it. Two of each, once each, are a relay.
         """
-        paid = sum(send.settled for send in self._sends[payment_hash])
-        return max(paid, len(self._invoices_settled[payment_hash]))
+        payers = Counter(send.payer for send in self._sends[payment_hash] if send.settled)
+        payees = Counter(payee for payee, _ in self._invoices_settled[payment_hash])
+        return max([*payers.values(), *payees.values()], default=0)
 
     def assert_no_overlapping_sends(self) -> None:
-        """Raises unless every send began after the one before it for its hash had ended."""
+        """Raises unless each payer's sends of a hash began after the one before had ended."""
         for payment_hash, sends in self._sends.items():
-            for earlier, later in pairwise(sends):
+            for earlier, later in pairwise(sorted(sends, key=attrgetter("payer"))):
+                if earlier.payer != later.payer:
+                    continue
                 if earlier.ended_at is None or later.accepted_at < earlier.ended_at:
                     raise AssertionError(
                         f"{payment_hash.hex()} was sent again before its last send had ended"

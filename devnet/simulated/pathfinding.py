@@ -38,6 +38,7 @@ class Restrictions:
 
     fee_limit_msat: int
     final_cltv_delta_blocks: int
+    cltv_limit_blocks: int
     outgoing_channel_ids: frozenset[int] = frozenset()
     last_hop: str | None = None
     hinted_channel_ids: frozenset[int] = frozenset()
@@ -78,7 +79,12 @@ def find_route(
     leg = _search(graph, payer, payee, amount_msat, limits)
     if leg is None or leg.amount_msat - amount_msat > limits.fee_limit_msat:
         raise NoRouteError
-    return _as_route(leg, amount_msat, height + limits.final_cltv_delta_blocks + BLOCK_PADDING)
+    final_expiry_height = height + limits.final_cltv_delta_blocks + BLOCK_PADDING
+    route = _as_route(leg, amount_msat, final_expiry_height)
+    # lnd prunes while it searches; here no route has a rival with other deltas.
+    if route.hops[0].expiry_height > height + limits.cltv_limit_blocks:
+        raise NoRouteError
+    return route
 
 
 def _search(

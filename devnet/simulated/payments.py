@@ -237,6 +237,7 @@ class PaymentEngine:
         limits = Restrictions(
             fee_limit_msat=payment.remaining_fee_msat,
             final_cltv_delta_blocks=intent.final_cltv_delta_blocks,
+            cltv_limit_blocks=intent.cltv_limit_blocks,
             outgoing_channel_ids=intent.outgoing_channel_ids,
             last_hop=self._graph.name_of(intent.last_hop) or "" if intent.last_hop else None,
             hinted_channel_ids=intent.hinted_channel_ids,

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from devnet.simulated.errors import RpcError
+from devnet.simulated.pathfinding import BLOCK_PADDING
 from devnet.simulated.payment_requests import PaymentRequestCodec
 from protos.routerrpc import router_pb2
 
@@ -18,6 +19,7 @@ KEYSEND_RECORD = 5482373484
 DEFAULT_TIMEOUT_SECONDS = 60
 DEFAULT_MAX_PARTS = 16
 DEFAULT_FINAL_CLTV_DELTA_BLOCKS = 80
+MAX_CLTV_BLOCKS = 2_016
 FIRST_CUSTOM_RECORD = 65_536
 PUBLIC_KEY_BYTES = 33
 HASH_BYTES = 32
@@ -36,6 +38,7 @@ class PaymentIntent:
     timeout_seconds: int
     max_parts: int
     final_cltv_delta_blocks: int
+    cltv_limit_blocks: int
     outgoing_channel_ids: frozenset[int]
     last_hop: str | None
     payment_request: str
@@ -55,8 +58,17 @@ def read_intent(
     for record in request.dest_custom_records:
         if record < FIRST_CUSTOM_RECORD:
             raise RpcError(f"no custom records allowed below TLV type {FIRST_CUSTOM_RECORD}")
+    if request.cltv_limit > MAX_CLTV_BLOCKS:
+        raise RpcError(
+            f"total time lock of {request.cltv_limit} exceeds max allowed {MAX_CLTV_BLOCKS}"
+        )
 
     intent = _from_invoice(request, codec) if request.payment_request else _from_fields(request)
+    last_hop_blocks = intent.final_cltv_delta_blocks + BLOCK_PADDING
+    if intent.cltv_limit_blocks <= last_hop_blocks:
+        raise RpcError(
+            f"cltv limit {intent.cltv_limit_blocks} should be greater than {last_hop_blocks}"
+        )
     if intent.destination == own_key and not request.allow_self_payment:
         raise RpcError("self-payments not allowed")
     return intent
@@ -92,6 +104,7 @@ def _from_invoice(
         timeout_seconds=request.timeout_seconds or DEFAULT_TIMEOUT_SECONDS,
         max_parts=max_parts if invoice.takes_parts else 1,
         final_cltv_delta_blocks=invoice.final_cltv_delta_blocks,
+        cltv_limit_blocks=request.cltv_limit or MAX_CLTV_BLOCKS,
         outgoing_channel_ids=frozenset(request.outgoing_chan_ids),
         last_hop=request.last_hop_pubkey.hex() or None,
         payment_request=request.payment_request,
@@ -118,6 +131,7 @@ def _from_fields(request: router_pb2.SendPaymentRequest) -> PaymentIntent:
         # Without a payment address the payee cannot tell parts from payments.
         max_parts=request.max_parts or DEFAULT_MAX_PARTS if request.payment_addr else 1,
         final_cltv_delta_blocks=request.final_cltv_delta or DEFAULT_FINAL_CLTV_DELTA_BLOCKS,
+        cltv_limit_blocks=request.cltv_limit or MAX_CLTV_BLOCKS,
         outgoing_channel_ids=frozenset(request.outgoing_chan_ids),
         last_hop=request.last_hop_pubkey.hex() or None,
         payment_request="",

@@ -19,7 +19,9 @@ from fulgurite.invoices.states import InvoiceState
 from fulgurite.model import Line, Model
 from fulgurite.payments.receipts import PaymentView, Receipt
 from fulgurite.payments.states import PaymentState
-from fulgurite.reconciliation import Difference
+from fulgurite.reconciliation.differences import Difference
+from fulgurite.relays.receipts import RelayReceipt, RelayView
+from fulgurite.relays.states import RelayState
 
 # No full stop in it: Standard Webhooks signs `id.timestamp.body`.
 EventId = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_-]{5,199}$")]
@@ -42,6 +44,8 @@ class EventType(StrEnum):
     INVOICE_LATE_ATTEMPT = "invoice.late_attempt"
     INVOICE_EXPIRED = "invoice.expired"
     INVOICE_CANCELED = "invoice.canceled"
+    RELAY_LOSS_POSSIBLE = "relay.loss_possible"
+    RELAY_LOST = "relay.lost"
     RECONCILIATION_DIFFERENCE = "reconciliation.difference"
 
 
@@ -87,6 +91,13 @@ CATALOGUE: dict[EventType, EventKind] = {
     EventType.INVOICE_CANCELED: EventKind(
         "an invoice was called off; what was held went back", InvoiceReceipt
     ),
+    EventType.RELAY_LOSS_POSSIBLE: EventKind(
+        "what a relay held went back while its payment is in flight: a person should look",
+        RelayView,
+    ),
+    EventType.RELAY_LOST: EventKind(
+        "a relay's payment succeeded, and what it held went back: money is lost", RelayReceipt
+    ),
     EventType.RECONCILIATION_DIFFERENCE: EventKind(
         "what we say and what the node says differ; nothing was repaired silently", Difference
     ),
@@ -108,6 +119,11 @@ OF_INVOICE: dict[InvoiceState, EventType] = {
     InvoiceState.SETTLED: EventType.INVOICE_SETTLED,
     InvoiceState.PAID_LATE: EventType.INVOICE_PAID_LATE,
     InvoiceState.CANCELED: EventType.INVOICE_CANCELED,
+}
+
+OF_RELAY: dict[RelayState, EventType] = {
+    RelayState.LOSS_POSSIBLE: EventType.RELAY_LOSS_POSSIBLE,
+    RelayState.LOST: EventType.RELAY_LOST,
 }
 
 

@@ -77,6 +77,16 @@ class EventDelivery(Model):
 
     event: Event
     recipients: tuple[Recipient, ...]
+    only: tuple[EndpointName, ...] | None = Field(
+        default=None, description="a replay to some of the recipients; null: to all"
+    )
+
+    @property
+    def told(self) -> tuple[Recipient, ...]:
+        """Whom this run tells."""
+        return tuple(
+            each for each in self.recipients if self.only is None or each.endpoint in self.only
+        )
 
 
 class DeliveryStatus(Model):

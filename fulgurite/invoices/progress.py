@@ -49,7 +49,7 @@ class InvoiceProgress(BaseModel):
     undecided_told: bool = False
     ended_unpaid: bool = False
     late_attempts: list[LateAttempt] = []
-    last_event: EventId | None = None
+    told: list[EventId] = []
     timeline: list[str] = []
 
     def fire(self, event: InvoiceEvent, at: datetime, words: str = "") -> None:
@@ -192,6 +192,9 @@ class InvoiceOrder(Model):
     invoice: CreatedInvoice
     sealed_preimage: Sealed | None = Field(
         default=None, description="null: the hash is somebody else's"
+    )
+    heard: InvoiceUpdate | None = Field(
+        default=None, description="LND's word, where the invoice existed before its workflow"
     )
     carried: InvoiceProgress | None = Field(default=None, description="from an earlier run")
 

@@ -65,10 +65,18 @@ class Cursor(Model):
     settled_through: datetime = Field(
         description="settlements before this have been told, but for clocks that differ"
     )
+    news_from: datetime = Field(
+        default=NEVER, description="what others were paid before this was before our time"
+    )
+
+    @classmethod
+    def at(cls, beginning: datetime) -> Cursor:
+        """The cursor of a stream that begins."""
+        return cls(settled_through=beginning, news_from=beginning - OVERLAP)
 
     @property
-    def news_since(self) -> datetime:
-        """What settled before this, by LND's clock, has been told, or was before our time."""
+    def told_before(self) -> datetime:
+        """What settled before this, by LND's clock, was told by those who listened before."""
         return self.settled_through - OVERLAP
 
     @property
@@ -85,13 +93,20 @@ class Cursor(Model):
             }
         )
 
-    def listed(self, *, began_at: datetime, first_pending: int | None, last_index: int) -> Cursor:
+    def listed(
+        self,
+        *,
+        began_at: datetime,
+        first_pending: int | None,
+        last_index: int,
+        last_settled_at: datetime,
+    ) -> Cursor:
         """After a scan to the last page, when nothing in it is left to tell.
 
         `first_pending`: the lowest add_index that can still settle; None: there is none.
         `settled_through` is by LND's clock; by ours only where LND's is ahead.
         """
-        through = min(self.settled.at, began_at)
+        through = min(max(self.settled.at, last_settled_at), began_at)
         return self.model_copy(
             update={
                 "complete": True,
@@ -132,6 +147,9 @@ class Listened(Model):
     )
     connected_since: datetime | None = None
     last_settlement_at: datetime | None = Field(default=None, description="by LND's clock")
+    scanned_at: datetime | None = Field(
+        default=None, description="when the last scan began that left nothing untold"
+    )
     silent_since: datetime | None = Field(
         default=None, description="since then news may be missing; null: none are"
     )
@@ -146,7 +164,7 @@ class Listened(Model):
             update={
                 "state": StreamState.DISCONNECTED,
                 "connected_since": None,
-                "silent_since": self.silent_since or self.cursor.settled_through,
+                "silent_since": self.silent_since or self.scanned_at,
             }
         )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import Self
 
-from pydantic import Field, model_validator
+from pydantic import AwareDatetime, Field, model_validator
 
 from fulgurite.bolt11 import ChainNetwork, read_invoice
 from fulgurite.errors import AmountError
@@ -47,12 +47,23 @@ class PaymentRequest(Model):
     time_preference: float = Field(
         default=0, ge=-1, le=1, description="-1: cheap before fast; 1: fast before cheap"
     )
+    cltv_limit_blocks: int | None = Field(
+        default=None,
+        ge=1,
+        le=2_016,
+        description="how far ahead the first HTLC may expire, the last hop's blocks included; "
+        "null: the node's own limit",
+    )
 
     deadline_seconds: int = Field(
         default=3_600,
         ge=1,
         le=30 * 86_400,
         description="after this no new attempt begins; what is in flight is followed to its end",
+    )
+    no_attempt_after: AwareDatetime | None = Field(
+        default=None,
+        description="the same as a moment, where `cltv_limit_blocks` was right at one only",
     )
     approval_above_msat: Msat | None = Field(
         default=None,
@@ -119,9 +130,10 @@ def understand(request: PaymentRequest) -> Order:
 
 
 def send_until(request: PaymentRequest, order: Order, requested_at: datetime) -> datetime:
-    """The moment after which no new attempt may begin: the deadline or the invoice's end."""
+    """The moment after which no new attempt may begin: a deadline or the invoice's end."""
     deadline = requested_at + timedelta(seconds=request.deadline_seconds)
-    return min(deadline, order.expires_at) if order.expires_at else deadline
+    moments = (deadline, request.no_attempt_after, order.expires_at)
+    return min(moment for moment in moments if moment is not None)
 
 
 class Approval(Model):

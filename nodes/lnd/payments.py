@@ -13,10 +13,10 @@ from fulgurite.identity import PaymentHash, Preimage
 from fulgurite.money import Msat
 from fulgurite.payments.requests import Order, PaymentRequest
 from fulgurite.payments.states import FailureReason, PaymentStatus
-from nodes.lnd.connection import LndConnection
+from nodes.lnd.connection import UNARY_TIMEOUT_SECONDS, LndConnection
 from nodes.lnd.errors import domain_errors
 from nodes.roles import Role
-from protos.lnrpc import lightning_pb2
+from protos.lnrpc import lightning_pb2, lightning_pb2_grpc
 from protos.routerrpc import router_pb2, router_pb2_grpc
 
 # The record in which a keysend carries its preimage to the payee.
@@ -54,6 +54,14 @@ class NodePayment:
     preimage: Preimage | None = field(repr=False)
 
 
+@dataclass(frozen=True)
+class PaymentPage:
+    """Some payments by their hash, oldest first. `last_index`: where the next page goes on."""
+
+    payments: tuple[tuple[PaymentHash, NodePayment], ...]
+    last_index: int
+
+
 class LndPayments:
     """Payments of one node, with its pay macaroon."""
 
@@ -61,6 +69,7 @@ class LndPayments:
         self._node = connection.name
         self._credential = connection.credential(Role.PAY)
         self._router = router_pb2_grpc.RouterStub(connection.channel())
+        self._lightning = lightning_pb2_grpc.LightningStub(connection.channel())
 
     @asynccontextmanager
     async def track(self, payment_hash: PaymentHash) -> AsyncIterator[AsyncIterator[NodePayment]]:
@@ -99,6 +108,30 @@ class LndPayments:
         finally:
             call.cancel()
 
+    async def page(self, *, after_index: int, limit: int) -> PaymentPage:
+        """At most `limit` payments after a payment_index, whatever became of them.
+
+        The last page is empty. Raises NodeErrors.
+        """
+        with domain_errors(self._node):
+            listed = await self._lightning.ListPayments(
+                lightning_pb2.ListPaymentsRequest(
+                    include_incomplete=True,
+                    index_offset=after_index,
+                    max_payments=limit,
+                    omit_hops=True,
+                ),
+                metadata=self._credential,
+                timeout=UNARY_TIMEOUT_SECONDS,
+            )
+        return PaymentPage(
+            tuple(
+                (PaymentHash(each.payment_hash), _node_payment(self._node, each))
+                for each in listed.payments
+            ),
+            listed.last_index_offset if listed.payments else after_index,
+        )
+
     async def _updates(
         self, call: AsyncIterable[lightning_pb2.Payment]
     ) -> AsyncIterator[NodePayment]:
@@ -116,6 +149,7 @@ def _send_request(
         max_parts=request.max_parts,
         outgoing_chan_ids=[channel.number for channel in request.outgoing_channels],
         time_pref=request.time_preference,
+        cltv_limit=request.cltv_limit_blocks or 0,
         no_inflight_updates=True,
     )
     if request.last_hop:

@@ -131,15 +131,19 @@ def is_allowed(address: Address, allow: Iterable[Network] = (), *, public: bool 
     """Whether a webhook may be sent there: inside `allow`, or, with `public`, public unicast.
 
     An IPv4 address mapped into IPv6 is judged as what it is: connecting to
-    ::ffff:127.0.0.1 is connecting to 127.0.0.1.
+    ::ffff:127.0.0.1 is connecting to 127.0.0.1. One that a NAT64 gateway translates is public
+    where what it ends at is. One with a zone is of the own link.
     """
-    if isinstance(address, IPv6Address) and address.ipv4_mapped:
-        address = address.ipv4_mapped
-    if address in _METADATA:
+    if isinstance(address, IPv6Address):
+        if address.scope_id:
+            return False
+        address = address.ipv4_mapped or address
+    end: Address = IPv4Address(address.packed[-4:]) if address in _NAT64 else address
+    if end in _METADATA:
         return False
     if any(address in network for network in allow):
         return True
-    return public and _is_public(address)
+    return public and _is_public(end)
 
 
 class GuardedResolver(AbstractResolver):
@@ -280,11 +284,8 @@ def _may_connect(text: str, allow: Iterable[Network], *, public: bool) -> bool:
 
 
 def _is_public(address: Address) -> bool:
-    if isinstance(address, IPv6Address):
-        if address in _NAT64:
-            return _is_public(IPv4Address(address.packed[-4:]))
-        if address not in _GLOBAL_UNICAST:
-            return False
+    if isinstance(address, IPv6Address) and address not in _GLOBAL_UNICAST:
+        return False
     return address.is_global and not any(address in network for network in _SPECIAL)
 
 

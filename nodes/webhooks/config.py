@@ -6,9 +6,17 @@ from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Annotated, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    field_validator,
+    model_validator,
+)
 
 from fulgurite.errors import UnsafeUrlError
+from fulgurite.events.catalogue import EventType
 from fulgurite.identity import NodeName
 from nodes.webhooks.addresses import check_url
 
@@ -29,7 +37,8 @@ class WebhookConfig(BaseModel):
         description="a file with one whsec_… secret a line, the newest first; read at each send"
     )
     events: tuple[EventPattern, ...] = Field(
-        default=("*",), min_length=1, description="invoice.settled, invoice.*, or * for all"
+        default=("*",),
+        description="invoice.settled, invoice.*, or * for all; empty: it is only asked to decide",
     )
     nodes: tuple[NodeName, ...] = Field(default=(), description="empty: the events of every node")
     ordered: bool = Field(default=False, description="events of one resource one after another")
@@ -47,9 +56,22 @@ class WebhookConfig(BaseModel):
             raise ValueError(f"url: {error}") from None
         return self
 
+    @field_validator("events")
+    @classmethod
+    def _exist(cls, patterns: tuple[str, ...]) -> tuple[str, ...]:
+        """A mistyped pattern would be found only when a webhook is missed."""
+        for pattern in patterns:
+            if not any(_matches(pattern, event_type) for event_type in EventType):
+                known = ", ".join(sorted(EventType))
+                raise ValueError(f"no event is called {pattern}; there are {known}")
+        return patterns
+
     def wants(self, event_type: str, node: str) -> bool:
         """Whether an event of `node` is sent here. `event_type` has the form `invoice.settled`."""
         if self.nodes and node not in self.nodes:
             return False
-        kind, _, _ = event_type.partition(".")
-        return not {"*", f"{kind}.*", event_type}.isdisjoint(self.events)
+        return any(_matches(pattern, event_type) for pattern in self.events)
+
+
+def _matches(pattern: str, event_type: str) -> bool:
+    return pattern in {"*", event_type, event_type.partition(".")[0] + ".*"}

@@ -74,11 +74,16 @@ def signed_headers(
 
 
 def _is_secret(text: str) -> bool:
-    """The library itself skips characters that are no base64, and so weakens what is mistyped."""
+    """In the one spelling that every library reads alike.
+
+    The library here skips what is no base64 and so weakens what is mistyped; Python's own
+    decoder takes padding without end, which others refuse.
+    """
     if not text.startswith(_PREFIX):
         return False
+    encoded = text.removeprefix(_PREFIX)
     try:
-        raw = base64.b64decode(text.removeprefix(_PREFIX), validate=True)
+        raw = base64.b64decode(encoded, validate=True)
     except ValueError:  # not ASCII, or not base64
         return False
-    return len(raw) in _SECRET_BYTES
+    return len(raw) in _SECRET_BYTES and base64.b64encode(raw).decode() == encoded

@@ -117,6 +117,7 @@ class SendPaymentRequest(_message.Message):
     FINAL_CLTV_DELTA_FIELD_NUMBER: _builtins.int
     PAYMENT_REQUEST_FIELD_NUMBER: _builtins.int
     TIMEOUT_SECONDS_FIELD_NUMBER: _builtins.int
+    CLTV_LIMIT_FIELD_NUMBER: _builtins.int
     DEST_CUSTOM_RECORDS_FIELD_NUMBER: _builtins.int
     AMT_MSAT_FIELD_NUMBER: _builtins.int
     FEE_LIMIT_MSAT_FIELD_NUMBER: _builtins.int
@@ -136,6 +137,8 @@ class SendPaymentRequest(_message.Message):
     payment_request: _builtins.str
     timeout_seconds: _builtins.int
     """bounds attempts, not settlement"""
+    cltv_limit: _builtins.int
+    """blocks, the last hop's included; 0 means the node's own limit"""
     amt_msat: _builtins.int
     """only when the invoice names none"""
     fee_limit_msat: _builtins.int
@@ -165,6 +168,7 @@ class SendPaymentRequest(_message.Message):
         final_cltv_delta: _builtins.int = ...,
         payment_request: _builtins.str = ...,
         timeout_seconds: _builtins.int = ...,
+        cltv_limit: _builtins.int = ...,
         dest_custom_records: _abc.Mapping[_builtins.int, _builtins.bytes] | None = ...,
         amt_msat: _builtins.int = ...,
         fee_limit_msat: _builtins.int = ...,
@@ -179,7 +183,7 @@ class SendPaymentRequest(_message.Message):
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["allow_self_payment", b"allow_self_payment", "amt_msat", b"amt_msat", "dest", b"dest", "dest_custom_records", b"dest_custom_records", "dest_features", b"dest_features", "fee_limit_msat", b"fee_limit_msat", "final_cltv_delta", b"final_cltv_delta", "last_hop_pubkey", b"last_hop_pubkey", "max_parts", b"max_parts", "no_inflight_updates", b"no_inflight_updates", "outgoing_chan_ids", b"outgoing_chan_ids", "payment_addr", b"payment_addr", "payment_hash", b"payment_hash", "payment_request", b"payment_request", "time_pref", b"time_pref", "timeout_seconds", b"timeout_seconds"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allow_self_payment", b"allow_self_payment", "amt_msat", b"amt_msat", "cltv_limit", b"cltv_limit", "dest", b"dest", "dest_custom_records", b"dest_custom_records", "dest_features", b"dest_features", "fee_limit_msat", b"fee_limit_msat", "final_cltv_delta", b"final_cltv_delta", "last_hop_pubkey", b"last_hop_pubkey", "max_parts", b"max_parts", "no_inflight_updates", b"no_inflight_updates", "outgoing_chan_ids", b"outgoing_chan_ids", "payment_addr", b"payment_addr", "payment_hash", b"payment_hash", "payment_request", b"payment_request", "time_pref", b"time_pref", "timeout_seconds", b"timeout_seconds"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 from pydantic import Field
 
 from fulgurite.identity import PaymentHash
+from fulgurite.invoices.receipts import InvoiceReceipt
 from fulgurite.model import Model
 from fulgurite.payments.receipts import Receipt
+from starter.replay import EventReplay
 
 
 class Outcome(Model):
@@ -15,6 +17,20 @@ class Outcome(Model):
     payment_hash: PaymentHash
     attached: bool = Field(description="it was under way before this command, on its own terms")
     receipt: Receipt | None = Field(description="null: no verdict yet, and the payment goes on")
+
+
+class InvoiceOutcome(Model):
+    """What came of `invoice watch`, or of `invoice create --wait`."""
+
+    payment_hash: PaymentHash
+    receipt: InvoiceReceipt | None = Field(description="null: open, and nobody has paid yet")
+
+
+class ReplayReport(Model):
+    """What came of `events replay`."""
+
+    dry_run: bool
+    events: tuple[EventReplay, ...]
 
 
 class Problem(Model):

@@ -7,6 +7,7 @@ from enum import IntEnum
 from fulgurite.errors import FulguriteError, InvalidRequestError
 from fulgurite.payments.states import PaymentState
 from starter.errors import (
+    NotPaidError,
     TemporalRefusedError,
     TemporalUnavailableError,
     WorkerUnavailableError,
@@ -19,29 +20,31 @@ class ExitCode(IntEnum):
     DONE = 0
     FAILED = 1
     REFUSED = 2
-    NOTHING_SENT = 3
+    NOTHING_MOVED = 3
     NO_VERDICT = 4
     UNREACHABLE = 5
+    DIFFERS = 6
     DEFECT = 70
 
 
 MEANINGS: dict[ExitCode, str] = {
-    ExitCode.DONE: "done; for a payment: it succeeded",
+    ExitCode.DONE: "done; a payment succeeded; an invoice that was watched is paid",
     ExitCode.FAILED: "the payment failed: LND's verdict, and nothing is in flight",
     ExitCode.REFUSED: "wrong usage, or the request was refused; this command moved nothing",
-    ExitCode.NOTHING_SENT: "nothing was sent: rejected, expired, canceled or not confirmed",
-    ExitCode.NO_VERDICT: "no verdict yet: in flight, waiting, or left alone; ask again",
+    ExitCode.NOTHING_MOVED: "nothing moved: rejected, expired, canceled, unpaid or not confirmed",
+    ExitCode.NO_VERDICT: "no verdict yet: open, in flight, waiting, or left alone; ask again",
     ExitCode.UNREACHABLE: "Temporal or its workers cannot be reached; what was begun goes on",
-    ExitCode.DEFECT: "a defect of this program; says nothing about the payment",
+    ExitCode.DIFFERS: "a reconciliation found differences; they are told, and nothing was paid",
+    ExitCode.DEFECT: "a defect of this program; says nothing about the money",
 }
 
 _OF_STATE: dict[PaymentState, ExitCode] = {
     PaymentState.SUCCEEDED: ExitCode.DONE,
     PaymentState.FAILED: ExitCode.FAILED,
     PaymentState.REFUSED: ExitCode.REFUSED,
-    PaymentState.REJECTED: ExitCode.NOTHING_SENT,
-    PaymentState.EXPIRED: ExitCode.NOTHING_SENT,
-    PaymentState.CANCELED: ExitCode.NOTHING_SENT,
+    PaymentState.REJECTED: ExitCode.NOTHING_MOVED,
+    PaymentState.EXPIRED: ExitCode.NOTHING_MOVED,
+    PaymentState.CANCELED: ExitCode.NOTHING_MOVED,
 }
 
 
@@ -55,6 +58,8 @@ def of_error(error: FulguriteError) -> ExitCode:
     match error:
         case InvalidRequestError():
             return ExitCode.REFUSED
+        case NotPaidError():
+            return ExitCode.NOTHING_MOVED
         case TemporalUnavailableError() | TemporalRefusedError() | WorkerUnavailableError():
             return ExitCode.UNREACHABLE
         case _:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import typer
 
-from starter.cli import keys, payments
+from starter.cli import events, invoices, keys, payments, schedules
 from starter.cli.exits import EPILOG
 from starter.cli.pay import pay
+from starter.cli.reconcile import reconcile
 from starter.connect import leave
 
 app = typer.Typer(
@@ -19,6 +20,10 @@ app = typer.Typer(
 )
 app.command(epilog=EPILOG)(pay)
 app.add_typer(payments.app, name="payment")
+app.add_typer(invoices.app, name="invoice")
+app.add_typer(events.app, name="events")
+app.command(epilog=EPILOG)(reconcile)
+app.add_typer(schedules.app, name="schedules")
 app.add_typer(keys.app, name="key")
 
 

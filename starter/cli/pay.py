@@ -5,21 +5,19 @@ from __future__ import annotations
 import asyncio
 import sys
 from decimal import Decimal, InvalidOperation
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-from pydantic import ValidationError
 
 import settings as configuration
 from fulgurite.errors import FulguriteError, InvalidRequestError
 from fulgurite.identity import NodePubkey
-from fulgurite.model import mistakes
-from fulgurite.money import MSAT_PER_SAT
 from fulgurite.payments.requests import Keysend, Order, PaymentRequest, understand
 from settings import Settings
 from starter.cli import rendering
 from starter.cli.documents import Outcome
 from starter.cli.exits import ExitCode, of_state
+from starter.cli.options import asked, msat, only_node
 from starter.cli.progress import teller, wait_for
 from starter.cli.running import (
     Force,
@@ -174,23 +172,23 @@ async def pay(
     same invoice given again joins it. Ctrl-C leaves it under way.
     """
     settings = configuration.load()
-    fields = {
-        "node": node or _only_node(settings),
-        "invoice": _invoice(invoice),
-        "keysend": _keysend(keysend, settings),
-        "amount_msat": _msat("amount", amount_sat, amount_msat),
-        "fee_limit": _fee_limit(max_fee_sat, max_fee_msat, max_fee_ppm, max_fee_percent),
-        "max_parts": max_parts,
-        "outgoing_channels": outgoing_channel or None,
-        "last_hop": last_hop,
-        "time_preference": time_preference,
-        "timeout_seconds": timeout,
-        "deadline_seconds": deadline,
-        "stuck_after_seconds": stuck_after,
-        "approval_above_msat": _msat("approval-above", approval_above_sat, None),
-        "approval_expires_seconds": approval_expires,
-    }
-    request = _request({name: value for name, value in fields.items() if value is not None})
+    request = asked(
+        PaymentRequest,
+        node=node or only_node(settings, "pays"),
+        invoice=_invoice(invoice),
+        keysend=_keysend(keysend, settings),
+        amount_msat=msat("amount", amount_sat, amount_msat),
+        fee_limit=_fee_limit(max_fee_sat, max_fee_msat, max_fee_ppm, max_fee_percent),
+        max_parts=max_parts,
+        outgoing_channels=outgoing_channel or None,
+        last_hop=last_hop,
+        time_preference=time_preference,
+        timeout_seconds=timeout,
+        deadline_seconds=deadline,
+        stuck_after_seconds=stuck_after,
+        approval_above_msat=msat("approval-above", approval_above_sat, None),
+        approval_expires_seconds=approval_expires,
+    )
     order = understand(request)
     if not force:
         err.print(rendering.order(request, order), soft_wrap=True)
@@ -214,7 +212,7 @@ async def pay(
 async def waited(payment: Payment, *, as_json: bool) -> ExitCode:
     """Waits for the receipt, with progress on stderr, and prints it."""
     with teller(err, quiet=as_json) as progress:
-        receipt = await wait_for(payment, progress)
+        receipt = await wait_for(payment.receipt(), payment.watch, rendering.moment, progress)
     if as_json:
         print_json(
             Outcome(payment_hash=payment.payment_hash, attached=payment.attached, receipt=receipt)
@@ -251,19 +249,6 @@ async def _start(settings: Settings, request: PaymentRequest, order: Order) -> P
         ) from error
 
 
-def _request(fields: dict[str, Any]) -> PaymentRequest:
-    try:
-        return PaymentRequest.model_validate(fields)
-    except ValidationError as error:
-        raise InvalidRequestError(mistakes(error)) from None
-
-
-def _only_node(settings: Settings) -> str:
-    if len(settings.nodes) == 1:
-        return next(iter(settings.nodes))
-    raise InvalidRequestError("which node pays? Give --node, or set FULGURITE_NODE")
-
-
 def _invoice(given: str | None) -> str | None:
     if given != "-":
         return given
@@ -288,12 +273,6 @@ def _keysend(destination: str | None, settings: Settings) -> Keysend | None:
             f"`fulgurite key show` prints there ({error})"
         ) from error
     return new_keysend(pubkey, sealing_key=sealing_key)
-
-
-def _msat(name: str, sat: int | None, msat: int | None) -> int | None:
-    if sat is not None and msat is not None:
-        raise InvalidRequestError(f"give --{name}-sat or --{name}-msat, not both")
-    return msat if sat is None else sat * MSAT_PER_SAT
 
 
 def _fee_limit(

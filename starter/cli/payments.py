@@ -9,11 +9,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from pydantic import ValidationError
 
 import settings as configuration
 from fulgurite.errors import InvalidRequestError
-from fulgurite.model import mistakes
 from fulgurite.payments.receipts import PaymentView
 from fulgurite.payments.requests import Approval, Cancellation, Rejection
 from fulgurite.payments.states import PaymentState
@@ -21,6 +19,7 @@ from starter.cli import rendering
 from starter.cli.documents import Outcome, Proof
 from starter.cli.exits import EPILOG, ExitCode
 from starter.cli.keys import unsealing_key
+from starter.cli.options import asked
 from starter.cli.pay import waited
 from starter.cli.running import (
     Force,
@@ -67,7 +66,7 @@ async def list_(
 ) -> ExitCode:
     """Lists payments, the newest first. With --json one document a line."""
     client = await connected()
-    found = client.list(state=state, node=node, limit=limit)
+    found = client.list_payments(state=state, node=node, limit=limit)
     if as_json:
         async for summary in found:
             print_json(summary)
@@ -105,10 +104,7 @@ async def approve(
     as_json: Json = False,
 ) -> ExitCode:
     """Says yes to a payment that waits for a person."""
-    try:
-        approval = Approval(approver=who or getpass.getuser(), note=note)
-    except ValidationError as error:
-        raise InvalidRequestError(mistakes(error)) from None
+    approval = asked(Approval, approver=who or getpass.getuser(), note=note)
     payment = (await connected()).payment(payment_hash)
     if not force:
         view = await payment.view()
@@ -126,10 +122,7 @@ async def reject(
     as_json: Json = False,
 ) -> ExitCode:
     """Says no to a payment that waits for a person."""
-    try:
-        rejection = Rejection(approver=who or getpass.getuser(), reason=reason)
-    except ValidationError as error:
-        raise InvalidRequestError(mistakes(error)) from None
+    rejection = asked(Rejection, approver=who or getpass.getuser(), reason=reason)
     payment = (await connected()).payment(payment_hash)
     return await _ordered(payment.reject(rejection), "Rejected: nothing is sent.", as_json=as_json)
 
@@ -142,10 +135,7 @@ async def cancel(
     as_json: Json = False,
 ) -> ExitCode:
     """Stops new attempts. What is in flight stays so until LND ends it."""
-    try:
-        cancellation = Cancellation(reason=reason)
-    except ValidationError as error:
-        raise InvalidRequestError(mistakes(error)) from None
+    cancellation = asked(Cancellation, reason=reason)
     payment = (await connected()).payment(payment_hash)
     said = "No new attempts. What is in flight, LND ends."
     return await _ordered(payment.cancel(cancellation), said, as_json=as_json)

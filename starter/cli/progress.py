@@ -1,12 +1,13 @@
-"""Waiting for a payment where a person can see it. On stderr: stdout is for the result."""
+"""Waiting where a person can see it. On stderr: stdout is for the result."""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Protocol
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager, nullcontext
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -14,52 +15,88 @@ from rich.spinner import Spinner
 from rich.text import Text
 
 from fulgurite.errors import FulguriteError
-from fulgurite.payments.receipts import PaymentView, Receipt
-from starter.cli.rendering import headline, meaning, timeline_line
 from starter.errors import TemporalUnavailableError, WorkerUnavailableError
-from starter.payment import Payment
 
 _LINES = 5
 _PAUSE_AFTER_TROUBLE_SECONDS = 2.0
+_HINT_AFTER_SECONDS = 5.0
+
+View = TypeVar("View")
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class Moment:
+    """A view in a person's words. `timeline` is as the Temporal UI has it, in Markdown."""
+
+    headline: Text
+    meaning: str
+    timeline: Sequence[str]
 
 
 class Teller(Protocol):
     """Somebody who tells a person how it goes."""
 
-    def tell(self, view: PaymentView) -> None: ...
+    def tell(self, moment: Moment) -> None: ...
 
     def trouble(self, words: str) -> None: ...
 
 
-async def wait_for(payment: Payment, teller: Teller) -> Receipt:
-    """The receipt, told on the way. Raises what `Payment.receipt` raises.
+async def wait_for(
+    end: Coroutine[Any, Any, Result],
+    watch: Callable[[], AsyncIterator[View]],
+    in_words: Callable[[View], Moment],
+    teller: Teller,
+) -> Result:
+    """What `end` gives or raises, with what `watch` sees told on the way.
 
-    Workers and Temporal may come and go meanwhile: the payment does not depend on our
-    looking at it, and neither does the waiting.
+    Workers and Temporal may come and go meanwhile: nothing under way depends on our looking
+    at it, and neither does the waiting.
     """
-    receipt = asyncio.create_task(payment.receipt())
-    telling = asyncio.create_task(_tell(payment, teller))
+    ended = asyncio.create_task(end)
+    telling = asyncio.create_task(_tell(watch, in_words, teller))
     try:
-        return await receipt
+        return await ended
     finally:
         telling.cancel()
-        receipt.cancel()
-        await asyncio.wait({receipt, telling})
+        ended.cancel()
+        await asyncio.wait({ended, telling})
 
 
-async def _tell(payment: Payment, teller: Teller) -> None:
+async def _tell(
+    watch: Callable[[], AsyncIterator[View]], in_words: Callable[[View], Moment], teller: Teller
+) -> None:
     while True:
         try:
-            async for view in payment.watch():
-                teller.tell(view)
+            async for view in watch():
+                teller.tell(in_words(view))
         except (TemporalUnavailableError, WorkerUnavailableError) as error:
             teller.trouble(str(error))
             await asyncio.sleep(_PAUSE_AFTER_TROUBLE_SECONDS)
         except FulguriteError:
-            # Why it cannot be watched is the receipt's to tell.
+            # Why it cannot be watched is told by the end.
             return
         else:
             return
+
+
+@asynccontextmanager
+async def busy(console: Console, words: str, *, hint: str, quiet: bool) -> AsyncIterator[None]:
+    """A spinner with `words`, for what is done in a moment; the `hint` when it is not."""
+
+    async def hinting() -> None:
+        await asyncio.sleep(_HINT_AFTER_SECONDS)
+        console.print(hint, style="yellow", soft_wrap=not console.is_terminal)
+
+    if quiet:
+        yield
+        return
+    hinted = asyncio.create_task(hinting())
+    try:
+        with console.status(words) if console.is_terminal else nullcontext():
+            yield
+    finally:
+        hinted.cancel()
 
 
 @contextmanager
@@ -76,7 +113,7 @@ def teller(console: Console, *, quiet: bool) -> Iterator[Teller]:
 class Quiet:
     """For those who read nothing but the result."""
 
-    def tell(self, view: PaymentView) -> None:
+    def tell(self, moment: Moment) -> None:
         """Nothing."""
 
     def trouble(self, words: str) -> None:
@@ -90,9 +127,9 @@ class Lines:
         self._console = console
         self._told: set[str] = set()
 
-    def tell(self, view: PaymentView) -> None:
-        for line in view.timeline:
-            self._once(timeline_line(line))
+    def tell(self, moment: Moment) -> None:
+        for line in moment.timeline:
+            self._once(plain(line))
 
     def trouble(self, words: str) -> None:
         self._once(words)
@@ -104,37 +141,39 @@ class Lines:
 
 
 class Picture:
-    """What a terminal shows while the payment is under way."""
+    """What a terminal shows while something is under way."""
 
     def __init__(self) -> None:
         self._begun = time.monotonic()
         self._spinner = Spinner("dots")
-        self._view: PaymentView | None = None
+        self._moment: Moment | None = None
         self._trouble = ""
 
-    def tell(self, view: PaymentView) -> None:
-        self._view, self._trouble = view, ""
+    def tell(self, moment: Moment) -> None:
+        self._moment, self._trouble = moment, ""
 
     def trouble(self, words: str) -> None:
         self._trouble = words
 
     def __rich__(self) -> RenderableType:
-        waited = f"  {time.monotonic() - self._begun:,.0f} s"
-        if self._view is None:
-            self._spinner.update(text=Text(f"asking{waited}", style="dim"))
+        waited = Text(f"  {time.monotonic() - self._begun:,.0f} s", style="dim")
+        if self._moment is None:
+            self._spinner.update(text=Text("asking", style="dim") + waited)
             return Group(self._spinner, *self._troubles())
-        view = self._view
-        self._spinner.update(
-            text=headline(view.state, view.amount_msat, view.destination, view.node, words=waited)
-        )
-        lines = [timeline_line(line) for line in view.timeline[-_LINES:]]
+        moment = self._moment
+        self._spinner.update(text=moment.headline + waited)
         return Group(
             self._spinner,
-            Text(f"  {meaning(view)}"),
-            *(Text(f"  {line}", style="dim") for line in lines),
+            Text(f"  {moment.meaning}"),
+            *(Text(f"  {plain(line)}", style="dim") for line in moment.timeline[-_LINES:]),
             *self._troubles(),
             Text("  Ctrl-C leaves it under way.", style="dim italic"),
         )
 
     def _troubles(self) -> list[Text]:
         return [Text(f"  {self._trouble}", style="yellow")] if self._trouble else []
+
+
+def plain(line: str) -> str:
+    """Without the Markdown that the Temporal UI shows."""
+    return line.replace("**", "")

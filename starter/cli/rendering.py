@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import UTC, datetime
 
 from rich.table import Table
 from rich.text import Text
 
-from fulgurite.money import Msat
 from fulgurite.payments.receipts import PaymentView, Receipt
 from fulgurite.payments.requests import Order, PaymentRequest
 from fulgurite.payments.states import PAYMENT, FailureReason, PaymentState
-from starter.client import PaymentSummary
+from starter.cli.progress import Moment, plain
+from starter.listing import PaymentSummary
 
 _COLORS: dict[PaymentState, str] = {
     PaymentState.SUCCEEDED: "green",
@@ -58,6 +59,35 @@ def fields(rows: Iterable[tuple[str, str | Text | None]]) -> Text:
     )
 
 
+def table(*headers: str) -> Table:
+    """For lists; print it on `wide`, so that what people copy stays in one piece."""
+    rows = Table(box=None, pad_edge=False, header_style="dim")
+    for header in headers:
+        rows.add_column(header, no_wrap=True, justify="right" if header == "amount" else "left")
+    return rows
+
+
+def time_of(at: datetime) -> str:
+    return f"{at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
+
+
+def span(seconds: float) -> str:
+    """A length of time by its two largest units: `2 d 3 h`, `59 min`, `40 s`."""
+    left, words = round(seconds), []
+    for unit, size in (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1)):
+        count, left = divmod(left, size)
+        if count:
+            words.append(f"{count} {unit}")
+    return " ".join(words[:2]) or "0 s"
+
+
+def ended_by_force(workflow_status: str) -> Text:
+    """A warning where a workflow did not end by itself: its state is not the last word."""
+    if workflow_status not in {"TERMINATED", "TIMED_OUT", "CANCELED"}:
+        return Text()
+    return Text(f" (workflow {workflow_status})", style="bold red")
+
+
 def order(request: PaymentRequest, understood: Order) -> Text:
     """What is about to be paid, before anybody says yes."""
     expires_at = understood.expires_at
@@ -68,17 +98,23 @@ def order(request: PaymentRequest, understood: Order) -> Text:
             ("from", request.node),
             ("to", understood.destination),
             ("for", understood.description),
-            ("expires", f"{expires_at:%Y-%m-%d %H:%M:%S} UTC" if expires_at else None),
+            ("expires", time_of(expires_at) if expires_at else None),
             ("hash", understood.payment_hash),
         ]
     )
 
 
-def headline(
-    state: PaymentState, amount: Msat, destination: str, node: str, *, words: str = ""
-) -> Text:
+def moment(view: PaymentView) -> Moment:
+    """What is shown while it is under way."""
+    return Moment(_headline(view), meaning(view), view.timeline)
+
+
+def _headline(told: PaymentView | Receipt, words: str = "") -> Text:
+    state = told.state if isinstance(told, PaymentView) else told.status
     return Text.assemble(
-        colored(state), f"  {amount} to {short(destination)} from {node}", (words, "dim")
+        colored(state),
+        f"  {told.amount_msat} to {short(told.destination)} from {told.node}",
+        (words, "dim"),
     )
 
 
@@ -97,14 +133,7 @@ def receipt(receipt: Receipt) -> Text:
     ]
     if succeeded and not receipt.initiated_by_this_run:
         rows.append(("note", "LND had been told to pay this before; it was not paid again"))
-    head = headline(
-        receipt.status,
-        receipt.amount_msat,
-        receipt.destination,
-        receipt.node,
-        words=f"  {took:,.1f} s",
-    )
-    return Text("\n").join([head, fields(rows)])
+    return Text("\n").join([_headline(receipt, f"  {took:,.1f} s"), fields(rows)])
 
 
 def view(view: PaymentView) -> Text:
@@ -112,7 +141,7 @@ def view(view: PaymentView) -> Text:
     update = view.update if view.state in PAYMENT.terminal else None
     return Text("\n").join(
         [
-            headline(view.state, view.amount_msat, view.destination, view.node),
+            _headline(view),
             Text(f"  {meaning(view)}", style="dim"),
             fields(
                 [
@@ -124,7 +153,7 @@ def view(view: PaymentView) -> Text:
                 ]
             ),
             Text(),
-            *(Text(f"  {timeline_line(line)}") for line in view.timeline),
+            *(Text(f"  {plain(line)}") for line in view.timeline),
         ]
     )
 
@@ -142,30 +171,22 @@ def meaning(view: PaymentView) -> str:
     return "; ".join(words)
 
 
-def timeline_line(line: str) -> str:
-    """Without the Markdown that the Temporal UI shows."""
-    return line.replace("**", "")
-
-
 def summaries(found: Iterable[PaymentSummary]) -> Table:
     """One line a payment; the whole hash in one piece, because people copy it."""
-    table = Table(box=None, pad_edge=False, header_style="dim")
-    for header in ("started (UTC)", "state", "amount", "node", "payment hash"):
-        table.add_column(header, no_wrap=True, justify="right" if header == "amount" else "left")
+    rows = table("started (UTC)", "state", "amount", "node", "payment hash")
     for payment in found:
         state = colored(payment.state)
         if reason := _unless_none(payment.failure_reason):
             state.append(f" {reason}", style="dim")
-        if payment.workflow_status in {"TERMINATED", "TIMED_OUT", "CANCELED"}:
-            state.append(f" (workflow {payment.workflow_status})", style="bold red")
-        table.add_row(
+        state.append_text(ended_by_force(payment.workflow_status))
+        rows.add_row(
             f"{payment.started_at:%m-%d %H:%M:%S}",
             state,
             "" if payment.amount_msat is None else str(payment.amount_msat),
             payment.node or "",
             payment.payment_hash,
         )
-    return table
+    return rows
 
 
 def _unless_none(reason: FailureReason) -> str | None:

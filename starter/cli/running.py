@@ -13,6 +13,7 @@ from typing import Annotated, Any, ParamSpec
 import typer
 from rich.console import Console
 from rich.text import Text
+from temporalio.client import Client
 from temporalio.runtime import Runtime, TelemetryConfig
 
 import settings as configuration
@@ -22,6 +23,7 @@ from settings import Settings
 from starter.cli.documents import Problem
 from starter.cli.exits import ExitCode, of_error
 from starter.client import FulguriteClient
+from starter.connect import connect
 
 Given = ParamSpec("Given")
 
@@ -48,7 +50,7 @@ def command(body: Callable[Given, Coroutine[Any, Any, ExitCode]]) -> Callable[Gi
         try:
             code = asyncio.run(body(*args, **kwargs))
         except NotConfirmedError as error:
-            code = _tell(error, ExitCode.NOTHING_SENT, as_json=as_json)
+            code = _tell(error, ExitCode.NOTHING_MOVED, as_json=as_json)
         except FulguriteError as error:
             code = _tell(error, of_error(error), as_json=as_json)
         except KeyboardInterrupt:
@@ -63,10 +65,15 @@ def command(body: Callable[Given, Coroutine[Any, Any, ExitCode]]) -> Callable[Gi
     return run
 
 
-async def connected(settings: Settings | None = None) -> FulguriteClient:
-    """A client by the environment's settings, without the SDK's own chatter on stderr."""
+async def temporal(settings: Settings | None = None) -> Client:
+    """Temporal by the environment's settings, without the SDK's own chatter on stderr."""
     silent = Runtime(telemetry=TelemetryConfig(logging=None))
-    return await FulguriteClient.connect(settings or configuration.load(), silent)
+    return await connect(settings or configuration.load(), silent)
+
+
+async def connected(settings: Settings | None = None) -> FulguriteClient:
+    """The typed client on that."""
+    return FulguriteClient(await temporal(settings))
 
 
 def print_json(document: Model) -> None:

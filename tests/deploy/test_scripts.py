@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from fulgurite.attributes import REGISTRY
 from nodes.roles import PERMISSIONS, ROOT_KEY_IDS, Role
 from tests.deploy.compose import ROOT
-from fulgurite.attributes import REGISTRY
 
 BAKE = ROOT / "deploy" / "bake-macaroons.sh"
 NAMESPACE = ROOT / "deploy" / "temporal" / "namespace.sh"

@@ -16,14 +16,15 @@ from fulgurite.identity import NodePubkey, PaymentHash
 from fulgurite.payments.receipts import Receipt
 from fulgurite.payments.requests import Approval, Cancellation, PaymentRequest, Rejection
 from fulgurite.payments.states import PaymentState
-from starter import payment as payment_module
-from starter.client import FulguriteClient, PaymentSummary, keysend
+from starter import handle as handle_module
+from starter.client import FulguriteClient, keysend
 from starter.errors import (
-    TemporalRefusedError,
     NotRetainedError,
+    TemporalRefusedError,
     VerdictUnknownError,
     WorkerUnavailableError,
 )
+from starter.listing import PaymentSummary
 from starter.payment import Payment
 from tests.scenarios.telling import SIMULATED_ONLY, reaches, to_pay
 from workflows.payment import PaymentWorkflow
@@ -166,7 +167,7 @@ async def test_a_terminated_workflow_is_no_verdict_and_asking_again_tells(
     payment = await client.pay(to_pay(invoice))
     await reaches(payment, PaymentState.IN_FLIGHT)
     await temporal.get_workflow_handle(f"payment/{payment.payment_hash}").terminate()
-    with pytest.raises(VerdictUnknownError, match="never pays twice"):
+    with pytest.raises(VerdictUnknownError, match="nothing happens twice"):
         await payment.receipt()
 
     again = await client.pay(to_pay(invoice))
@@ -192,13 +193,13 @@ async def test_payments_are_found_by_state_and_by_node(
     assert found.workflow_status == "COMPLETED"
     assert found.closed_at is not None
     assert found.closed_at >= found.started_at
-    assert [each async for each in client.list(node="nobody")] == []
-    assert len([each async for each in client.list(limit=1)]) == 1
+    assert [each async for each in client.list_payments(node="nobody")] == []
+    assert len([each async for each in client.list_payments(limit=1)]) == 1
 
 
 async def test_a_node_name_cannot_escape_from_the_query(client: FulguriteClient) -> None:
     with pytest.raises(InvalidRequestError, match="lower-case"):
-        await anext(client.list(node="alice' OR WorkflowType = 'Other"))
+        await anext(client.list_payments(node="alice' OR WorkflowType = 'Other"))
 
 
 @pytest.mark.usefixtures("working")
@@ -231,7 +232,7 @@ async def test_without_a_worker_questions_and_orders_are_told_to_wait(
     temporal: Client,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(payment_module, "_PATIENCE", payment_module._PATIENCE / 10)
+    monkeypatch.setattr(handle_module, "_PATIENCE", handle_module._PATIENCE / 10)
     payment = await client.pay(to_pay(await home.network.nodes["bob"].invoice(1_000_000)))
     with pytest.raises(WorkerUnavailableError, match="fulgurite-worker"):
         await payment.view()
@@ -255,7 +256,7 @@ async def test_waiting_for_a_receipt_rides_out_a_temporal_that_is_away(
         return "the receipt"
 
     monkeypatch.setattr(WorkflowHandle, "result", result)
-    monkeypatch.setattr(payment_module, "_LONGEST_PAUSE_SECONDS", 0)
+    monkeypatch.setattr(handle_module, "_LONGEST_PAUSE_SECONDS", 0)
     assert str(await client.payment(NOBODY).receipt()) == "the receipt"
 
 
@@ -293,7 +294,7 @@ async def _listed(
     async def found() -> list[PaymentSummary]:
         return [
             each
-            async for each in client.list(state=state, node=node)
+            async for each in client.list_payments(state=state, node=node)
             if each.payment_hash == payment.payment_hash
         ]
 

@@ -14,14 +14,13 @@ from typer.core import TyperGroup
 from devnet.daemons import find
 from devnet.house import ROOT, House
 from devnet.waiting import eventually
-from fulgurite import errors, ids
+from fulgurite import attributes, errors, ids
 from fulgurite.errors import InvalidRequestError
 from fulgurite.payments.states import PAYMENT
 from starter.cli.exits import MEANINGS
 from starter.cli.main import app
 from starter.schemas import FOLDER
 from tests.scenarios.telling import SIMULATED_ONLY
-from fulgurite import attributes
 
 from .conftest import valid
 

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from fulgurite.payments.receipts import PaymentUpdate, PaymentView, Receipt
 from fulgurite.payments.states import FailureReason, PaymentState, PaymentStatus
-from starter.cli import progress
+from starter.cli import progress, rendering
 from starter.cli.progress import Lines, Picture, teller, wait_for
 from starter.errors import WorkerUnavailableError
 from starter.payment import Payment
@@ -29,6 +29,7 @@ VIEW = PaymentView.model_validate(
         "timeline": ("12:00 **DISPATCHING**", "12:01 **IN_FLIGHT** LND has it"),
     }
 )
+MOMENT = rendering.moment(VIEW)
 RECEIPT = Receipt.model_validate(
     {
         "status": PaymentState.SUCCEEDED,
@@ -66,7 +67,7 @@ def rendered(picture: Picture) -> str:
 
 def test_the_picture_says_what_is_in_flight_and_until_when() -> None:
     picture = Picture()
-    picture.tell(VIEW)
+    picture.tell(MOMENT)
     text = rendered(picture)
     assert "IN_FLIGHT  25,000 sat to 0202020202…020202 from alice" in text
     assert "only LND can end it; 2 HTLCs; the first expires at height 366; cancel requested" in text
@@ -78,7 +79,7 @@ def test_the_picture_shows_trouble_until_there_is_news() -> None:
     picture = Picture()
     picture.trouble("no worker answers")
     assert "no worker answers" in rendered(picture)
-    picture.tell(VIEW)
+    picture.tell(MOMENT)
     assert "no worker answers" not in rendered(picture)
 
 
@@ -86,7 +87,7 @@ def test_lines_are_told_once() -> None:
     console = Console(file=io.StringIO(), width=20, record=True)
     lines = Lines(console)
     for _ in range(2):
-        lines.tell(VIEW)
+        lines.tell(MOMENT)
         lines.trouble("no worker answers, and this is longer than twenty characters")
     assert console.export_text().splitlines() == [
         "12:00 DISPATCHING",
@@ -98,15 +99,17 @@ def test_lines_are_told_once() -> None:
 def test_a_pipe_gets_lines_and_json_gets_silence() -> None:
     console = Console(file=io.StringIO(), record=True)
     with teller(console, quiet=True) as silence:
-        silence.tell(VIEW)
+        silence.tell(MOMENT)
         silence.trouble("no worker answers")
     assert console.export_text() == ""
     with teller(console, quiet=False) as told:
-        told.tell(VIEW)
+        told.tell(MOMENT)
     assert "IN_FLIGHT" in console.export_text()
 
 
 async def test_waiting_outlasts_workers_that_are_away(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(progress, "_PAUSE_AFTER_TROUBLE_SECONDS", 0)
     picture = Picture()
-    assert await wait_for(PaymentThatCannotBeSeen(), picture) == RECEIPT
+    payment = PaymentThatCannotBeSeen()
+    told = await wait_for(payment.receipt(), payment.watch, rendering.moment, picture)
+    assert told == RECEIPT

@@ -3,16 +3,36 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
 import jsonschema
 import pytest
 
+from activities.events import EventActivities
+from fulgurite.events.calls import Posting
+from fulgurite.events.catalogue import CATALOGUE, EventType, event
+from fulgurite.model import Model
 from fulgurite.payments.requests import PaymentRequest
+from nodes.webhooks.sender import Answer
 from starter import schemas
 
 SCHEMA = json.loads((schemas.FOLDER / "payment-request.schema.json").read_text())
+
+# What the models of events' data must have, by the name of the field.
+NEWS: dict[str, object] = {
+    "payment_hash": "ab" * 32,
+    "destination": "02" * 33,
+    "payment_request": "lnbcrt1…",
+    **dict.fromkeys(("node", "incoming_node", "outgoing_node"), "alice"),
+    **dict.fromkeys(("amount_msat", "asked_msat", "fee_limit_msat"), 5_000),
+    **dict.fromkeys(
+        ("created_at", "expires_at", "requested_at", "completed_at"), "2026-01-31T12:00:00Z"
+    ),
+    **dict.fromkeys(("resource", "ours", "theirs", "action"), "words"),
+}
 
 LEAST = {"node": "alice", "invoice": "lnbcrt1…", "fee_limit": {"sat": 0}}
 
@@ -29,7 +49,13 @@ def test_a_stale_a_missing_and_a_forgotten_schema_are_found_and_mended(
     (tmp_path / "receipt.schema.json").write_text("{}")
     (tmp_path / "approval.schema.json").unlink()
     (tmp_path / "no-longer.schema.json").write_text("{}")
-    stale = ["approval.schema.json", "no-longer.schema.json", "receipt.schema.json"]
+    (tmp_path / "events" / "invoice.settled.v0.schema.json").write_text("{}")
+    stale = [
+        "approval.schema.json",
+        "events/invoice.settled.v0.schema.json",
+        "no-longer.schema.json",
+        "receipt.schema.json",
+    ]
 
     assert schemas.stale(tmp_path) == stale
     assert schemas.write(tmp_path) == stale
@@ -48,6 +74,70 @@ def test_what_a_request_becomes_as_json_is_valid() -> None:
     request = PaymentRequest.model_validate(LEAST)
     jsonschema.validate(json.loads(request.model_dump_json()), SCHEMA)
     jsonschema.validate(LEAST, SCHEMA)
+
+
+def news_of(model: type[Model]) -> Model:
+    """The least that is one."""
+    fields: dict[str, object] = {}
+    for name, field in model.model_fields.items():
+        if not field.is_required():
+            continue
+        kind = field.annotation
+        if name in NEWS:
+            fields[name] = NEWS[name]
+        elif isinstance(kind, type) and issubclass(kind, StrEnum):
+            fields[name] = next(iter(kind))
+        else:
+            assert isinstance(kind, type), f"{model.__name__}.{name}"
+            assert issubclass(kind, Model), f"{model.__name__}.{name}"
+            fields[name] = news_of(kind)
+    return model.model_validate(fields)
+
+
+async def sent(kind: EventType) -> Any:
+    """The body of a webhook of this type, as the worker makes it."""
+    news = event(
+        kind,
+        news_of(CATALOGUE[kind].data),
+        subject="ab" * 32,
+        resource="invoice/" + "ab" * 32,
+        node="alice",
+        timestamp=datetime.now(UTC),
+        after="invoice-expired-" + "ab" * 32,
+    )
+    bodies: list[bytes] = []
+
+    class Listening:
+        async def send(self, name: str, message_id: str, body: bytes) -> Answer:
+            assert (name, message_id) == ("shop", news.id)
+            bodies.append(body)
+            return Answer(200, b"", 0.1)
+
+    nobody: Any = None
+    webhooks: Any = Listening()
+    await EventActivities(nobody, nobody, webhooks).send(Posting(endpoint="shop", event=news))
+    return json.loads(bodies[0])
+
+
+@pytest.mark.parametrize("kind", EventType)
+async def test_every_webhook_is_valid_by_the_schema_of_its_type(kind: EventType) -> None:
+    schema = json.loads((schemas.FOLDER / schemas.event_file_name(kind)).read_text())
+    body = await sent(kind)
+    jsonschema.validate(body, schema)
+    later = {"new": 1, "data": body["data"] | {"new": {"of": "tomorrow"}}}
+    jsonschema.validate(body | later, schema)
+    for wrong in (
+        {"type": "invoice.sold"},
+        {"version": 2},
+        {"id": "short"},
+        {"data": {}},
+        {"timestamp": None},
+    ):
+        with pytest.raises(jsonschema.ValidationError):
+            jsonschema.validate(body | wrong, schema)
+    for missing in body:
+        with pytest.raises(jsonschema.ValidationError):
+            jsonschema.validate({name: body[name] for name in body if name != missing}, schema)
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from typing import Final
 
 from fulgurite.errors import NodeUnavailableError
 from fulgurite.identity import PaymentHash
@@ -26,7 +25,6 @@ from tests.properties.clock import VirtualDatetime
 OPEN, ACCEPTED = LndInvoiceState.OPEN, LndInvoiceState.ACCEPTED
 SETTLED, CANCELED = LndInvoiceState.SETTLED, LndInvoiceState.CANCELED
 
-_ANSWER_SECONDS: Final = 0.02
 EXPIRY: Final = timedelta(days=1)
 
 
@@ -73,7 +71,8 @@ class ModelLnd:
         self.subscribers: list[Subscriber] = []
         self.connections = 0
         self.pages = 0
-        self._clock_ahead = clock_ahead
+        self.clock_ahead = clock_ahead
+        self.answers_after_seconds = 0.02
         self._registers_after_seconds = registers_after_seconds
         self._invoices: dict[PaymentHash, NodeInvoice] = {}
         self._made = 0
@@ -82,7 +81,7 @@ class ModelLnd:
 
     def now(self) -> datetime:
         """By LND's clock, which knows no fractions of a second where it tells dates."""
-        return (VirtualDatetime.now(UTC) + self._clock_ahead).replace(microsecond=0)
+        return (VirtualDatetime.now(UTC) + self.clock_ahead).replace(microsecond=0)
 
     # What happens on the network.
 
@@ -140,6 +139,15 @@ class ModelLnd:
         self._last_add_index = max((e.add_index for e in self._invoices.values()), default=0)
         self.cut()
 
+    def forget_newest(self, count: int) -> None:
+        """A database restored from some time ago: the next invoices take these numbers."""
+        for payment_hash in list(self._invoices)[-count:]:
+            del self._invoices[payment_hash]
+        left = self._invoices.values()
+        self._last_add_index = max((each.add_index for each in left), default=0)
+        self._last_settle_index = max((each.settle_index for each in left), default=0)
+        self.cut()
+
     def cut(self) -> None:
         """Every stream ends, as when the node restarts."""
         for subscriber in self.subscribers:
@@ -158,7 +166,7 @@ class ModelLnd:
 
     async def page(self, *, after_index: int, limit: int, backwards: bool = False) -> Page:
         self.pages += 1
-        await asyncio.sleep(_ANSWER_SECONDS)
+        await asyncio.sleep(self.answers_after_seconds)
         self._answer_or_raise()
         seen = sorted(
             (
@@ -187,7 +195,7 @@ class ModelLnd:
                 self.subscribers.remove(subscriber)
 
     async def _updates(self, subscriber: Subscriber) -> AsyncIterator[NodeInvoice]:
-        await asyncio.sleep(_ANSWER_SECONDS)
+        await asyncio.sleep(self.answers_after_seconds)
         self._answer_or_raise()
         if self.trouble.closes_at_once:
             return

@@ -4,39 +4,44 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from typing import Any, TypeVar
 from unittest import mock
 
 from activities import invoice_scans, invoice_stream, known_invoices
 from activities.invoice_stream import Listener
 from activities.telling import Route
+from devnet.waiting import eventually
 from fulgurite.identity import PaymentHash
 from fulgurite.invoices.states import LndInvoiceState
 from fulgurite.invoices.stream import Cursor, Listened, StreamState
 from nodes.lnd.invoices import NodeInvoice
+from tests.properties import clock
 from tests.properties.clock import VirtualDatetime
 from tests.streams.model_lnd import ModelLnd
 
-DAY = timedelta(days=1)
+Result = TypeVar("Result")
+
+HEARTBEAT_SECONDS = 5.0
+FOR_EVER = timedelta(days=365)
 
 
-@contextmanager
-def virtual_dates() -> Iterator[None]:
-    """Dates in the modules under test follow the virtual clock."""
+def in_virtual_time(story: Coroutine[Any, Any, Result]) -> Result:
+    """Runs to the end; dates in the modules under test follow the virtual clock."""
     with (
         mock.patch.object(known_invoices, "datetime", VirtualDatetime),
         mock.patch.object(invoice_scans, "datetime", VirtualDatetime),
         mock.patch.object(invoice_stream, "datetime", VirtualDatetime),
     ):
-        yield
+        return clock.run(story)
 
 
 @dataclass
 class World:
-    """A `Router`: the workflows of our own invoices, and the endpoints of events."""
+    """A `Router`: the workflows of our own invoices, and everybody who reads events."""
 
     ours: set[PaymentHash] = field(default_factory=set)
     poisoned: set[PaymentHash] = field(default_factory=set)  # can never be told
@@ -45,14 +50,12 @@ class World:
     asked: Counter[PaymentHash] = field(default_factory=Counter)
     heard: list[tuple[PaymentHash, LndInvoiceState]] = field(default_factory=list)
     effects: Counter[PaymentHash] = field(default_factory=Counter)
-    events: Counter[PaymentHash] = field(default_factory=Counter)
+    events: set[PaymentHash] = field(default_factory=set)
     at_once: int = 0
     most_at_once: int = 0
-    not_told: list[PaymentHash] = field(default_factory=list)
-    lags: list[timedelta] = field(default_factory=list)
-    resets: int = 0
 
-    async def route(self, node: str, invoice: NodeInvoice, *, since: datetime) -> Route:  # noqa: ARG002 - there is one
+    async def route(self, node: str, invoice: NodeInvoice, *, since: datetime) -> Route:
+        assert node == "alice"
         self.asked[invoice.payment_hash] += 1
         self.at_once += 1
         self.most_at_once = max(self.most_at_once, self.at_once)
@@ -70,32 +73,25 @@ class World:
             if self.effects[payment_hash]:
                 return Route.NOBODY  # its workflow has ended
             self.heard.append((payment_hash, invoice.state))
-            self.effects[payment_hash] += settled
+            if settled:
+                self.effects[payment_hash] += 1
             return Route.TOLD
         if not settled or (invoice.settled_at and invoice.settled_at < since):
             return Route.NOBODY
-        # An event's id is made of the hash: the same, emitted again, is no other event.
-        self.events[payment_hash] += 1
+        # An event's id is made of the hash: the same, emitted again, is one and the same event.
+        self.events.add(payment_hash)
         return Route.ANNOUNCED
 
-    # As a Reporter.
 
-    def settlement(self, *, managed: bool, lag: timedelta) -> None:  # noqa: ARG002 - the Protocol's
-        self.lags.append(lag)
-
-    def not_told_(self, payment_hash: PaymentHash) -> None:
-        self.not_told.append(payment_hash)
-
-
+@dataclass
 class Reports:
     """A `Reporter` that counts."""
 
-    def __init__(self) -> None:
-        self.settlements: Counter[bool] = Counter()
-        self.lags: list[timedelta] = []
-        self.not_told_: list[PaymentHash] = []
-        self.lost: list[str] = []
-        self.resets = 0
+    settlements: Counter[bool] = field(default_factory=Counter)
+    lags: list[timedelta] = field(default_factory=list)
+    untold: list[PaymentHash] = field(default_factory=list)
+    lost: list[str] = field(default_factory=list)
+    resets: int = 0
 
     def settlement(self, *, managed: bool, lag: timedelta) -> None:
         self.settlements[managed] += 1
@@ -103,7 +99,7 @@ class Reports:
 
     def not_told(self, payment_hash: PaymentHash, because: str) -> None:
         assert because
-        self.not_told_.append(payment_hash)
+        self.untold.append(payment_hash)
 
     def disconnected(self, because: str, *, lost: bool) -> None:
         if lost:
@@ -111,3 +107,77 @@ class Reports:
 
     def reset(self) -> None:
         self.resets += 1
+
+
+class Workers:
+    """Whoever listens at present; a killed one is followed by one that knows its heartbeats."""
+
+    def __init__(
+        self, lnd: ModelLnd, world: World, *, draw: Callable[[], float] = lambda: 0.5
+    ) -> None:
+        self.reports = Reports()
+        self.began_at = VirtualDatetime.now(UTC)
+        self._lnd = lnd
+        self._world = world
+        self._draw = draw
+        self._saved = Listened(cursor=Cursor.at(self.began_at))
+        self._listener: Listener | None = None
+        self._was_killed = False
+        self.shown = StreamState.DISCONNECTED  # to operators
+        self.rounds = 0
+        self._work: list[asyncio.Task[Any]] = []
+
+    @property
+    def saved(self) -> Listened:
+        """The last heartbeat."""
+        return self._saved
+
+    @property
+    def listened(self) -> Listened:
+        return self._listener.listened if self._listener else self._saved
+
+    def start(self) -> None:
+        so_far = self._saved.interrupted() if self._was_killed else self._saved
+        self._listener = Listener(
+            "alice", self._lnd, self._world, self.reports, so_far, draw=self._draw
+        )
+        until = VirtualDatetime.now(UTC) + FOR_EVER
+        self._work = [
+            asyncio.create_task(self._rounds(self._listener, until)),
+            asyncio.create_task(self._beat()),
+        ]
+
+    async def kill(self) -> None:
+        """What was not in a heartbeat is forgotten, and what was under way is not finished."""
+        for task in self._work:
+            task.cancel()
+        for task in self._work:
+            with suppress(asyncio.CancelledError):
+                await task
+        self._listener = None
+        self._was_killed = True
+
+    async def _rounds(self, listener: Listener, until: datetime) -> None:
+        while True:
+            # As the workflow does: operators see what the last round came back with.
+            self.shown = (await listener.run(until, self.shown)).state
+            self.rounds += 1
+
+    async def _beat(self) -> None:
+        while True:
+            self._saved = self.listened
+            await asyncio.sleep(HEARTBEAT_SECONDS)
+
+
+async def is_listening(workers: Workers) -> None:
+    """Returns when nothing is missing any more."""
+    await happens(lambda: workers.listened.state is StreamState.LISTENING)
+
+
+async def happens(what: Callable[[], object]) -> None:
+    """Returns when it is so. Virtual time costs nothing."""
+
+    async def ask() -> object:
+        return what()
+
+    await eventually(ask, what="what was waited for", timeout_seconds=86_400)

@@ -14,6 +14,8 @@ from activities.heartbeats import HEARTBEAT_TIMEOUT
 from activities.invoices import InvoiceActivities
 from activities.listening import InvoiceListening
 from activities.payments import PaymentActivities
+from activities.reconciliation import ReconciliationActivities
+from activities.relays import RelayActivities
 from fulgurite.calls import Call
 from fulgurite.events import calls as events
 from fulgurite.identity import PaymentHash
@@ -21,9 +23,18 @@ from fulgurite.invoices import calls as invoices
 from fulgurite.invoices import stream
 from fulgurite.payments import calls as payments
 from fulgurite.payments.calls import Follow
+from fulgurite.reconciliation import calls as reconciliation
+from fulgurite.relays import calls as relays
 from workflows import calling
 
-HANDS = (PaymentActivities, InvoiceActivities, InvoiceListening, EventActivities)
+HANDS = (
+    PaymentActivities,
+    InvoiceActivities,
+    InvoiceListening,
+    RelayActivities,
+    EventActivities,
+    ReconciliationActivities,
+)
 IMPLEMENTED = {
     definition.name: method
     for hands in HANDS
@@ -32,7 +43,7 @@ IMPLEMENTED = {
 }
 DECLARED = [
     call
-    for module in (payments, invoices, stream, events)
+    for module in (payments, invoices, stream, relays, events, reconciliation)
     for call in vars(module).values()
     if isinstance(call, Call)
 ]

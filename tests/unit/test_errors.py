@@ -50,6 +50,8 @@ ANSWERS: list[tuple[grpc.StatusCode, str, type[FulguriteError]]] = [
     (C.UNKNOWN, "amount must not be specified when paying a non-zero amount invoice", AmountError),
     (C.UNKNOWN, "checksum failed. Expected abc, got def.", MalformedInvoiceError),
     (C.UNKNOWN, "time preference out of range", RefusedByNodeError),
+    (C.UNKNOWN, "cltv limit 10 should be greater than 18", RefusedByNodeError),
+    (C.UNKNOWN, "total time lock of 2100 exceeds max allowed 2016", RefusedByNodeError),
     (
         C.UNKNOWN,
         "requested max_parts (200) exceeds the allowed upper limit of 100",

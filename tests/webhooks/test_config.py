@@ -52,10 +52,19 @@ def test_a_pattern_of_another_form_is_refused(pattern: str) -> None:
         config(events=(pattern,))
 
 
+def test_a_pattern_that_no_event_matches_is_refused_and_told_what_there_is() -> None:
+    for mistyped in ("invoice.setled", "invoices.*"):
+        with pytest.raises(ValidationError, match=r"invoice\.settled"):
+            config(events=(mistyped,))
+
+
+def test_an_endpoint_without_patterns_wants_no_event() -> None:
+    assert not config(events=()).wants("invoice.settled", "alice")
+
+
 @pytest.mark.parametrize(
     "wrong",
     [
-        {"events": ()},
         {"nodes": ("Not A Node",)},
         {"timeout_seconds": 0.5},
         {"timeout_seconds": 61},

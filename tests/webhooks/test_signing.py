@@ -66,17 +66,17 @@ def test_a_file_gives_its_secrets_in_order_without_empty_lines(tmp_path: Path) -
 @pytest.mark.parametrize(
     ("content", "says"),
     [
-        (b"", "is empty"),
-        (b"\n \n", "is empty"),
-        (b"\xff\xfe\x00", "line 1"),
-        (b"s3cret-s3cret-s3cret-s3cret-s3cret", "line 1"),
-        (b"whsec_", "line 1"),
-        (b"whsec_czNjcmV0", "line 1"),  # 6 bytes
-        (SECRET.encode() + b"\nwhsec_!!" + b"s3cretXX" * 5, "line 2"),
-        (b"whsec_" + b"s3cr" * 22, "line 1"),  # 66 bytes
-        (b"# s3cret of the shop\n" + SECRET.encode(), "line 1"),
+        pytest.param(b"", "is empty", id="empty"),
+        pytest.param(b"\n \n", "is empty", id="blank lines"),
+        pytest.param(b"\xff\xfe\x00", "line 1", id="binary"),
+        pytest.param(b"s3cret-s3cret-s3cret-s3cret-s3cret", "line 1", id="no prefix"),
+        pytest.param(b"whsec_", "line 1", id="prefix alone"),
+        pytest.param(b"whsec_czNjcmV0", "line 1", id="6 bytes"),
+        pytest.param(b"whsec_" + b"s3cr" * 22, "line 1", id="66 bytes"),
+        pytest.param(SECRET.encode() + b"\nwhsec_!!" + b"s3cretXX" * 5, "line 2", id="no base64"),
+        pytest.param(b"whsec_" + b"s3cr" * 8 + b"====", "line 1", id="padding"),
+        pytest.param(b"# s3cret of the shop\n" + SECRET.encode(), "line 1", id="comment"),
     ],
-    ids=str,
 )
 def test_a_file_without_a_proper_secret_says_so_and_not_what_it_holds(
     tmp_path: Path, content: bytes, says: str

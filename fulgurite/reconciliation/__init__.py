@@ -1,0 +1,1 @@
+"""What we say held against what a node says. Told, never silently repaired; nothing is paid."""

@@ -1,0 +1,128 @@
+"""Finding payments, invoices and events in Temporal's index."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import datetime
+from typing import Final
+
+from temporalio.client import Client, WorkflowExecution
+
+from fulgurite import ids
+from fulgurite.events.catalogue import EventType
+from fulgurite.invoices.receipts import InvoiceReceipt
+from fulgurite.invoices.states import InvoiceState
+from fulgurite.payments.states import PaymentState
+from starter import listing
+from starter.errors import temporal_errors
+from starter.listing import EventState, EventSummary, InvoiceSummary, PaymentSummary
+from workflows.invoice import InvoiceWorkflow
+
+# Answers that are waited for side by side, where many are asked for.
+_AT_ONCE: Final = 20
+
+
+class Finder:
+    """The client's part that finds. What it finds is some moments old."""
+
+    def __init__(self, client: Client) -> None:
+        """`client` must carry `workflows.plugin.plugin()`."""
+        self._client = client
+
+    async def list_payments(
+        self,
+        *,
+        state: PaymentState | None = None,
+        node: str | None = None,
+        limit: int | None = 100,
+    ) -> AsyncIterator[PaymentSummary]:
+        """Payments that Temporal retains, the newest first. `limit` None: all of them."""
+        async for execution in self._found(listing.payments(state, node), limit=limit):
+            # Refused for its id, it is a payment's workflow and no payment.
+            if ids.is_payment_id(execution.id):
+                yield listing.payment_summary(execution)
+
+    async def list_invoices(
+        self,
+        *,
+        state: InvoiceState | None = None,
+        node: str | None = None,
+        limit: int | None = 100,
+    ) -> AsyncIterator[InvoiceSummary]:
+        """Invoices of ours that Temporal retains, the newest first. `limit` None: all of them."""
+        async for execution in self._found(listing.invoices(state, node), limit=limit):
+            yield listing.invoice_summary(execution)
+
+    async def invoice_receipts(
+        self, *, node: str | None = None, limit: int | None = 1_000
+    ) -> AsyncIterator[InvoiceReceipt]:
+        """What became of the invoices that have ended, the latest made first."""
+        ended = self._found(listing.ended_invoices(node), limit=limit)
+        async for some in _in_batches(ended):
+            for receipt in await asyncio.gather(*map(self._receipt, some)):
+                yield receipt
+
+    async def events(
+        self,
+        *,
+        type: EventType | None = None,  # noqa: A002 - what the event's own field is called
+        state: EventState | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        limit: int | None = 100,
+    ) -> AsyncIterator[EventSummary]:
+        """Events that some endpoint wanted, the newest first, each as it stands now.
+
+        `since` and `until` bound when it happened, or was replayed. One that was replayed
+        comes once, by its latest run that fits; a dead one only if it still is dead.
+        """
+        seen: set[str] = set()
+        left = limit
+        found = self._found(listing.events(type, state, since, until), page_size=limit)
+        async for execution in found:
+            if left == 0:
+                return
+            if execution.id in seen:
+                continue
+            seen.add(execution.id)
+            if state is EventState.DEAD and not await self._is_latest(execution):
+                continue
+            yield listing.event_summary(execution)
+            left = left and left - 1
+
+    async def _receipt(self, execution: WorkflowExecution) -> InvoiceReceipt:
+        handle = self._client.get_workflow_handle_for(
+            InvoiceWorkflow.run, execution.id, run_id=execution.run_id
+        )
+        with temporal_errors():
+            return await handle.result()
+
+    async def _is_latest(self, execution: WorkflowExecution) -> bool:
+        """Whether no later run, a replay, has the last word."""
+        with temporal_errors():
+            latest = await self._client.get_workflow_handle(execution.id).describe()
+        return latest.run_id == execution.run_id
+
+    async def _found(
+        self, query: str, *, limit: int | None = None, page_size: int | None = None
+    ) -> AsyncIterator[WorkflowExecution]:
+        found = self._client.list_workflows(
+            query, limit=limit, page_size=min(limit or page_size or 1_000, 1_000)
+        )
+        with temporal_errors():
+            async for execution in found:
+                yield execution
+
+
+async def _in_batches(
+    found: AsyncIterator[WorkflowExecution],
+) -> AsyncIterator[list[WorkflowExecution]]:
+    batch: list[WorkflowExecution] = []
+    async for each in found:
+        batch.append(each)
+        if len(batch) == _AT_ONCE:
+            yield batch
+            batch = []
+    if batch:
+        yield batch

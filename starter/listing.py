@@ -1,0 +1,230 @@
+"""What Temporal's index knows: cheap, and some moments behind."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Final
+
+from pydantic import Field, TypeAdapter, ValidationError
+from temporalio.client import WorkflowExecution, WorkflowExecutionStatus
+from temporalio.common import SearchAttributeKey
+
+from fulgurite import ids
+from fulgurite.errors import InvalidRequestError
+from fulgurite.events.catalogue import EventId, EventType
+from fulgurite.events.delivery import DeliveryState
+from fulgurite.identity import NodeName, NodePubkey, PaymentHash
+from fulgurite.invoices.requests import Key
+from fulgurite.invoices.states import InvoiceState
+from fulgurite.model import Model
+from fulgurite.money import Msat
+from fulgurite.payments.states import FailureReason, PaymentState
+from workflows import search_attributes
+
+_NODE_NAME: Final[TypeAdapter[str]] = TypeAdapter(NodeName)
+_KEY: Final[TypeAdapter[str]] = TypeAdapter(Key)
+_STATUS = "Temporal's own word: RUNNING, COMPLETED, FAILED (refused), TERMINATED, …"
+
+
+class PaymentSummary(Model):
+    """A payment as Temporal's index knows it."""
+
+    payment_hash: PaymentHash
+    state: PaymentState = Field(
+        description="REQUESTED also while the fast path pays: the index is not told in between"
+    )
+    workflow_status: str = Field(description=_STATUS)
+    node: NodeName | None = Field(default=None, description="null: not indexed yet")
+    destination: NodePubkey | None = None
+    amount_msat: Msat | None = None
+    failure_reason: FailureReason = FailureReason.NONE
+    started_at: datetime
+    closed_at: datetime | None = None
+
+
+class InvoiceSummary(Model):
+    """An invoice as Temporal's index knows it."""
+
+    payment_hash: PaymentHash
+    key: Key | None = Field(default=None, description="null: not indexed yet")
+    state: InvoiceState
+    workflow_status: str = Field(description=_STATUS)
+    node: NodeName | None = Field(default=None, description="null: not indexed yet")
+    amount_msat: Msat | None = Field(default=None, description="asked for; null: any")
+    started_at: datetime
+    closed_at: datetime | None = None
+
+
+class EventState(StrEnum):
+    """Where the delivery of an event to all its endpoints stands."""
+
+    SENDING = "SENDING"  # an endpoint has not taken it yet
+    DELIVERED = "DELIVERED"  # every endpoint has taken it
+    DEAD = "DEAD"  # an endpoint never took it, and no try is left; can be replayed
+
+
+class EventSummary(Model):
+    """An event as Temporal's index knows it."""
+
+    id: EventId
+    type: EventType | None = Field(default=None, description="null: not indexed yet")
+    state: EventState
+    workflow_status: str = Field(description=_STATUS)
+    node: NodeName | None = Field(default=None, description="null: not indexed yet")
+    payment_hash: PaymentHash | None = Field(default=None, description="what it is about, if that")
+    started_at: datetime = Field(description="when it happened, or was replayed last")
+    closed_at: datetime | None = None
+
+
+def payments(state: PaymentState | None, node: str | None) -> str:
+    """The visibility query for payments. Only words with a known alphabet get into its quotes."""
+    terms = [_of_type("PaymentWorkflow")]
+    if state is not None:
+        of_state = _equals(search_attributes.STATE, PaymentState(state))
+        refused = "ExecutionStatus = 'Failed'"
+        terms.append(refused if state is PaymentState.REFUSED else f"{of_state} AND NOT {refused}")
+    return _all(*terms, *_at(node))
+
+
+def invoices(state: InvoiceState | None, node: str | None) -> str:
+    """The visibility query for invoices."""
+    terms = [_of_type("InvoiceWorkflow"), *_at(node)]
+    if state is not None:
+        terms.append(_equals(search_attributes.STATE, InvoiceState(state)))
+    return _all(*terms)
+
+
+def ended_invoices(node: str | None) -> str:
+    """Invoices whose workflow has a result."""
+    return _all(_of_type("InvoiceWorkflow"), "ExecutionStatus = 'Completed'", *_at(node))
+
+
+def invoices_of_key(key: str) -> str:
+    """The invoice of a caller's key. Raises InvalidRequestError for what can be no key."""
+    try:
+        known = _KEY.validate_python(key)
+    except ValidationError as error:
+        raise InvalidRequestError(
+            "a key is 1 to 100 letters, digits and . _ : @ -; a payment hash is 64 hex characters"
+        ) from error
+    return _all(_of_type("InvoiceWorkflow"), _equals(search_attributes.KEY, known))
+
+
+def events(
+    kind: EventType | None,
+    state: EventState | None,
+    since: datetime | None,
+    until: datetime | None,
+) -> str:
+    """The visibility query for events; replayed ones come once for each run."""
+    terms = [_of_type("EventWorkflow")]
+    if kind is not None:
+        terms.append(_equals(search_attributes.EVENT_TYPE, EventType(kind)))
+    if state is not None:
+        # The state is written once more only when a delivery is dead.
+        dead = _equals(search_attributes.STATE, DeliveryState.DEAD)
+        terms += {
+            EventState.SENDING: [f"NOT {dead}", "ExecutionStatus = 'Running'"],
+            EventState.DELIVERED: [f"NOT {dead}", "ExecutionStatus = 'Completed'"],
+            EventState.DEAD: [dead],
+        }[state]
+    if since is not None:
+        terms.append(f"StartTime >= '{_time(since)}'")
+    if until is not None:
+        terms.append(f"StartTime < '{_time(until)}'")
+    return _all(*terms)
+
+
+def payment_summary(execution: WorkflowExecution) -> PaymentSummary:
+    destination = _word(execution, search_attributes.DESTINATION)
+    amount = execution.typed_search_attributes.get(search_attributes.AMOUNT_MSAT)
+    return PaymentSummary(
+        payment_hash=ids.hash_of_payment_id(execution.id),
+        state=PaymentState(_word(execution, search_attributes.STATE) or PaymentState.REQUESTED),
+        workflow_status=_status(execution).name,
+        node=_word(execution, search_attributes.NODE),
+        destination=NodePubkey(destination) if destination else None,
+        amount_msat=None if amount is None else Msat(amount),
+        failure_reason=FailureReason(
+            _word(execution, search_attributes.FAILURE_REASON) or FailureReason.NONE
+        ),
+        started_at=execution.start_time,
+        closed_at=execution.close_time,
+    )
+
+
+def invoice_summary(execution: WorkflowExecution) -> InvoiceSummary:
+    amount = execution.typed_search_attributes.get(search_attributes.AMOUNT_MSAT)
+    return InvoiceSummary(
+        payment_hash=PaymentHash(execution.id.removeprefix("invoice/")),
+        key=_word(execution, search_attributes.KEY),
+        state=InvoiceState(_word(execution, search_attributes.STATE) or InvoiceState.OPEN),
+        workflow_status=_status(execution).name,
+        node=_word(execution, search_attributes.NODE),
+        amount_msat=Msat(amount) if amount else None,
+        started_at=execution.start_time,
+        closed_at=execution.close_time,
+    )
+
+
+def event_summary(execution: WorkflowExecution) -> EventSummary:
+    kind = _word(execution, search_attributes.EVENT_TYPE)
+    payment_hash = _word(execution, search_attributes.PAYMENT_HASH)
+    return EventSummary(
+        id=execution.id.removeprefix("event/"),
+        type=EventType(kind) if kind else None,
+        state=event_state(execution),
+        workflow_status=_status(execution).name,
+        node=_word(execution, search_attributes.NODE),
+        payment_hash=PaymentHash(payment_hash) if payment_hash else None,
+        started_at=execution.start_time,
+        closed_at=execution.close_time,
+    )
+
+
+def event_state(execution: WorkflowExecution) -> EventState:
+    """As the query above has it. One that was ended by force is still not delivered."""
+    if _word(execution, search_attributes.STATE) == DeliveryState.DEAD:
+        return EventState.DEAD
+    completed = _status(execution) is WorkflowExecutionStatus.COMPLETED
+    return EventState.DELIVERED if completed else EventState.SENDING
+
+
+def _all(*terms: str) -> str:
+    return " AND ".join(terms)
+
+
+def _of_type(workflow: str) -> str:
+    # A run that went on in a new one is not another payment, invoice or event.
+    return f"WorkflowType = '{workflow}' AND ExecutionStatus != 'ContinuedAsNew'"
+
+
+def _equals(key: SearchAttributeKey[str], word: str) -> str:
+    return f"{key.name} = '{word}'"
+
+
+def _at(node: str | None) -> list[str]:
+    if node is None:
+        return []
+    try:
+        return [_equals(search_attributes.NODE, _NODE_NAME.validate_python(node))]
+    except ValidationError as error:
+        raise InvalidRequestError(
+            "a node's name is lower-case letters, digits, - and _, and begins with a letter"
+        ) from error
+
+
+def _time(at: datetime) -> str:
+    """Raises InvalidRequestError for a time without a zone, which could be anybody's."""
+    if at.tzinfo is None:
+        raise InvalidRequestError("a time needs its zone: 2026-01-31T12:00:00Z")
+    return at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _word(execution: WorkflowExecution, key: SearchAttributeKey[str]) -> str | None:
+    return execution.typed_search_attributes.get(key)
+
+
+def _status(execution: WorkflowExecution) -> WorkflowExecutionStatus:
+    return execution.status or WorkflowExecutionStatus.RUNNING

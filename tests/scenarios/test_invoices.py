@@ -1,0 +1,208 @@
+"""An invoice is made once for its key, and everything that is told about it is true."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from temporalio.api.common.v1 import WorkflowExecution
+from temporalio.api.workflowservice.v1 import DeleteWorkflowExecutionRequest
+from temporalio.client import Client
+from temporalio.service import RPCError, RPCStatusCode
+
+from devnet.house import House
+from devnet.node import OPEN
+from devnet.simulated import SimulatedNetwork
+from devnet.simulated.faults import Delay, DropAnswer, Fault, Refuse, RestartNode
+from devnet.waiting import eventually
+from fulgurite import ids
+from fulgurite.bolt11 import read_invoice
+from fulgurite.errors import KeyReusedError
+from fulgurite.identity import Digest
+from fulgurite.invoices.states import InvoiceState
+from starter.client import FulguriteClient
+
+from .receiving import AMOUNT_MSAT, assert_true, in_lnd, lnd_has, to_receive
+from .telling import SIMULATED_ONLY
+
+pytestmark = pytest.mark.usefixtures("working")
+
+CALLERS = 50
+
+
+async def test_what_is_asked_for_is_what_lnd_writes(home: House, client: FulguriteClient) -> None:
+    request = to_receive(expiry_seconds=1_234, cltv_expiry_blocks=55)
+    created = await client.create_invoice(request)
+    read = read_invoice(created.payment_request)
+    told = await lnd_has(home, created, OPEN)
+
+    assert created.request == request
+    assert (read.payment_hash, read.amount) == (created.payment_hash, AMOUNT_MSAT)
+    assert (read.created_at, read.expires_at) == (created.created_at, created.expires_at)
+    assert (told.memo, told.expiry, told.cltv_expiry) == (request.memo, 1_234, 55)
+    assert told.payment_request == created.payment_request
+    # Made by us and given to LND: it settles without asking anybody.
+    assert told.r_preimage == home.settings.unsealing_key().preimage_of(request.key).reveal()
+
+
+async def test_a_description_may_be_given_by_its_hash_and_the_amount_left_to_the_payer(
+    home: House, client: FulguriteClient
+) -> None:
+    digest = Digest("ab" * 32)
+    created = await client.create_invoice(
+        to_receive(memo="", description_hash=digest, amount_msat=None)
+    )
+    told = await lnd_has(home, created, OPEN)
+
+    assert (told.description_hash, told.value_msat) == (digest.raw(), 0)
+    assert read_invoice(created.payment_request).amount is None
+
+
+async def test_the_same_request_gives_the_same_invoice(
+    home: House, client: FulguriteClient
+) -> None:
+    request = to_receive()
+    first = await client.create_invoice(request)
+    again = await client.create_invoice(request)
+
+    assert again == first
+    await assert_made_once(home, first.payment_request)
+
+
+async def test_fifty_callers_at_once_get_one_invoice(home: House, client: FulguriteClient) -> None:
+    request = to_receive()
+    every = await asyncio.gather(*(client.create_invoice(request) for _ in range(CALLERS)))
+
+    assert len(set(map(repr, every))) == 1
+    await assert_made_once(home, every[0].payment_request)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"amount_msat": AMOUNT_MSAT + 1},
+        {"amount_msat": None},
+        {"memo": "sand"},
+        {"expiry_seconds": 60},
+        {"node": "bob"},
+        {"hold": {}},
+        {"metadata": {"order": "2"}},
+        {"late_watch_seconds": 7},
+    ],
+    ids="-".join,
+)
+async def test_a_key_belongs_to_one_request(
+    home: House, client: FulguriteClient, other: dict[str, object]
+) -> None:
+    request = to_receive()
+    created = await client.create_invoice(request)
+    with pytest.raises(KeyReusedError):
+        await client.create_invoice(to_receive(key=request.key, **other))
+
+    assert await client.create_invoice(request) == created
+    await assert_made_once(home, created.payment_request)
+
+
+async def test_of_callers_that_differ_only_the_first_gets_an_invoice(
+    home: House, client: FulguriteClient
+) -> None:
+    key = to_receive().key
+    results = await asyncio.gather(
+        *(client.create_invoice(to_receive(key=key, memo=f"caller {n}")) for n in range(CALLERS)),
+        return_exceptions=True,
+    )
+    [created] = [each for each in results if not isinstance(each, BaseException)]
+    assert sum(isinstance(each, KeyReusedError) for each in results) == CALLERS - 1
+    assert (await lnd_has(home, created, OPEN)).memo == created.request.memo
+    await assert_made_once(home, created.payment_request)
+
+
+async def test_hints_that_lnd_had_no_channels_for_make_no_difference(
+    client: FulguriteClient,
+) -> None:
+    """LND tells whether there are hints, and not whether they were asked for."""
+    request = to_receive(private_channels=True)
+
+    assert await client.create_invoice(request) == await client.create_invoice(request)
+
+
+async def test_temporal_may_forget_what_lnd_knows(
+    home: House, client: FulguriteClient, temporal: Client
+) -> None:
+    request = to_receive()
+    created = await client.create_invoice(request)
+    await forget(temporal, ids.invoice_id(created.payment_hash))
+
+    for other in ({"amount_msat": 1_000}, {"memo": "sand"}, {"expiry_seconds": 60}, {"hold": {}}):
+        with pytest.raises(KeyReusedError):
+            await client.create_invoice(to_receive(**{"key": request.key, **other}))
+    assert await client.create_invoice(request) == created
+    assert (await (await client.invoice(request.key)).view()).state is InvoiceState.OPEN
+    await assert_made_once(home, created.payment_request)
+
+
+async def test_an_invoice_whose_workflow_was_ended_by_force_is_watched_again(
+    home: House, client: FulguriteClient, temporal: Client
+) -> None:
+    request = to_receive()
+    created = await client.create_invoice(request)
+    workflow = temporal.get_workflow_handle(ids.invoice_id(created.payment_hash))
+    await workflow.terminate("by an operator, by mistake")
+    await home.network.nodes["alice"].pay(created.payment_request)
+    with pytest.raises(KeyReusedError):
+        await client.create_invoice(to_receive(key=request.key, metadata={"order": "2"}))
+
+    assert await client.create_invoice(request) == created
+    # Nobody else is going to tell it: whoever listens has told this settlement already.
+    receipt = await (await client.invoice(request.key)).settled()
+    assert receipt.status is InvoiceState.SETTLED
+    await assert_true(home, receipt)
+
+
+@SIMULATED_ONLY
+@pytest.mark.parametrize("method", ["AddInvoice", "AddHoldInvoice", "LookupInvoice"])
+@pytest.mark.parametrize(
+    "fault",
+    [
+        Refuse(),
+        Delay(1),
+        DropAnswer(),
+        RestartNode(after_effect=False),
+        RestartNode(after_effect=True),
+    ],
+    ids=lambda fault: type(fault).__name__,
+)
+async def test_a_call_that_goes_wrong_once_makes_no_second_invoice(
+    home: House, simulated: SimulatedNetwork, client: FulguriteClient, method: str, fault: Fault
+) -> None:
+    request = to_receive(hold={} if method == "AddHoldInvoice" else None)
+    simulated.faults.add("carol", method, fault)
+    created = await client.create_invoice(request)
+
+    assert await client.create_invoice(request) == created
+    await assert_made_once(home, created.payment_request)
+    await home.network.nodes["carol"].cancel(in_lnd(created))
+
+
+async def forget(temporal: Client, workflow_id: str) -> None:
+    """What Temporal does by itself when the time of its retention is over."""
+    await temporal.workflow_service.delete_workflow_execution(
+        DeleteWorkflowExecutionRequest(
+            namespace=temporal.namespace,
+            workflow_execution=WorkflowExecution(workflow_id=workflow_id),
+        )
+    )
+
+    async def is_forgotten() -> bool:
+        try:
+            await temporal.get_workflow_handle(workflow_id).describe()
+        except RPCError as error:
+            return error.status is RPCStatusCode.NOT_FOUND
+        return False
+
+    await eventually(is_forgotten, what=f"a Temporal that has forgotten {workflow_id}")
+
+
+async def assert_made_once(home: House, payment_request: str, node: str = "carol") -> None:
+    every = await home.network.nodes[node].list_invoices()
+    assert [each.payment_request for each in every].count(payment_request) == 1
