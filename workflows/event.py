@@ -21,7 +21,7 @@ from fulgurite.events.delivery import (
     Recipient,
     pause_after,
 )
-from workflows import search_attributes
+from workflows import metrics, search_attributes
 from workflows.calling import refused, start_on, try_on
 
 # An endpoint's own timeout is at most a minute.
@@ -95,8 +95,9 @@ class EventWorkflow:
             )
         except ActivityError as error:
             cause = error.cause
-            gone = isinstance(cause, ApplicationError) and cause.type == EndpointGoneError.__name__
-            return str(cause or error), gone
+            if isinstance(cause, ApplicationError):
+                return cause.message, cause.type == EndpointGoneError.__name__
+            return str(cause or error), False
         return None, False
 
     async def _rest(self, name: str, pause: timedelta) -> None:
@@ -132,7 +133,10 @@ class EventWorkflow:
         return self._receipt()
 
     def _fire(self, name: str, event: DeliveryEvent, **changes: object) -> None:
-        self._set(name, state=DELIVERY.fire(self._deliveries[name].state, event), **changes)
+        state = DELIVERY.fire(self._deliveries[name].state, event)
+        self._set(name, state=state, **changes)
+        if state in DELIVERY.terminal:
+            metrics.count_delivery(name, state)
 
     def _set(self, name: str, **changes: object) -> None:
         self._deliveries[name] = self._deliveries[name].model_copy(update=changes)

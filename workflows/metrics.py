@@ -6,6 +6,7 @@ from datetime import timedelta
 
 from temporalio import workflow
 
+from fulgurite.events.delivery import DeliveryState
 from fulgurite.invoices.receipts import InvoiceReceipt
 from fulgurite.payments.receipts import Receipt
 from fulgurite.relays.receipts import RelayReceipt
@@ -52,3 +53,11 @@ def count_relay(receipt: RelayReceipt) -> None:
     meter.create_counter("fulgurite_relay_lost_msat_total", "paid and not received", "msat").add(
         max(0, -receipt.kept_msat)
     )
+
+
+def count_delivery(endpoint: str, state: DeliveryState) -> None:
+    """An event's delivery to an endpoint that ended. DEAD is what an alert is for."""
+    meter = workflow.metric_meter().with_additional_attributes(
+        {"endpoint": endpoint, "status": state}
+    )
+    meter.create_counter("fulgurite_webhooks_total", "deliveries that ended").add(1)

@@ -11,7 +11,7 @@ import yaml
 from tests.deploy.compose import ROOT
 
 ALERTS = ROOT / "deploy" / "prometheus" / "alerts.yml"
-DASHBOARD = ROOT / "deploy" / "grafana" / "payments.json"
+DASHBOARDS = sorted((ROOT / "deploy" / "grafana").glob("*.json"))
 
 
 def metrics_in_use(prefix: str) -> set[str]:
@@ -27,5 +27,6 @@ def metrics_in_use(prefix: str) -> set[str]:
 def _expressions() -> Iterator[str]:
     for group in yaml.safe_load(ALERTS.read_text())["groups"]:
         yield from (rule["expr"] for rule in group["rules"])
-    for panel in json.loads(DASHBOARD.read_text())["panels"]:
-        yield from (target["expr"] for target in panel["targets"])
+    for dashboard in DASHBOARDS:
+        for panel in json.loads(dashboard.read_text())["panels"]:
+            yield from (target["expr"] for target in panel["targets"])

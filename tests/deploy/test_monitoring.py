@@ -6,22 +6,31 @@ import json
 import re
 import shutil
 import subprocess
+from pathlib import Path
 
 import pytest
 import yaml
 
+from fulgurite.events.delivery import DeliveryState
 from fulgurite.payments.states import PaymentState
 from tests.deploy.compose import ROOT, load
-from tests.deploy.metrics import ALERTS, DASHBOARD, metrics_in_use
+from tests.deploy.metrics import ALERTS, DASHBOARDS, metrics_in_use
 
 SCRAPE = ALERTS.with_name("scrape.yml")
 OPERATIONS = (ROOT / "docs" / "operations.md").read_text()
+_METRIC = r'"(fulgurite_[a-z_]+(?:_total|_seconds|_differences))"'
 RULES = [rule for group in yaml.safe_load(ALERTS.read_text())["groups"] for rule in group["rules"]]
 
 
-def test_our_own_metrics_are_those_that_the_payment_counts() -> None:
-    source = (ROOT / "workflows" / "metrics.py").read_text()
-    created = set(re.findall(r'"(fulgurite_[a-z_]+)"', source))
+def test_every_metric_of_ours_is_shown_or_alerts_and_none_is_asked_for_in_vain() -> None:
+    sources = [*(ROOT / "workflows").glob("*.py"), *(ROOT / "activities").glob("*.py")]
+    created = {
+        name
+        for source in sources
+        for name in re.findall(
+            r'"(fulgurite_[a-z_]+(?:_total|_seconds|_differences))"', source.read_text()
+        )
+    }
     assert metrics_in_use("fulgurite") == created
 
 
@@ -32,8 +41,8 @@ def test_an_alert_is_whole_and_documented(rule: dict[str, object]) -> None:
 
 
 @pytest.mark.parametrize("status", re.findall(r'status="(\w+)"', ALERTS.read_text()))
-def test_a_status_that_is_asked_for_is_one_of_a_payment(status: str) -> None:
-    assert PaymentState(status)
+def test_a_status_that_is_asked_for_exists(status: str) -> None:
+    assert status in {*PaymentState, *DeliveryState}
 
 
 def test_the_scraped_port_is_the_one_that_the_worker_publishes() -> None:
@@ -43,8 +52,9 @@ def test_the_scraped_port_is_the_one_that_the_worker_publishes() -> None:
     assert f'job="{job["job_name"]}"' in ALERTS.read_text()
 
 
-def test_every_panel_shows_something_under_a_number_of_its_own() -> None:
-    panels = json.loads(DASHBOARD.read_text())["panels"]
+@pytest.mark.parametrize("dashboard", DASHBOARDS, ids=lambda path: str(path.stem))
+def test_every_panel_shows_something_under_a_number_of_its_own(dashboard: Path) -> None:
+    panels = json.loads(dashboard.read_text())["panels"]
     assert len({panel["id"] for panel in panels}) == len(panels)
     assert all(panel["targets"] for panel in panels)
 
