@@ -21,6 +21,8 @@ from fulgurite.invoices.requests import Decision, InvoiceCancellation, InvoiceRe
 from fulgurite.model import Model
 from fulgurite.payments.receipts import PaymentView, Receipt
 from fulgurite.payments.requests import Approval, Cancellation, PaymentRequest, Rejection
+from fulgurite.reconciliation.calls import Reconciliation
+from fulgurite.reconciliation.differences import ReconciliationReport
 from starter.cli.documents import (
     InvoiceOutcome,
     Outcome,
@@ -31,6 +33,8 @@ from starter.cli.documents import (
 )
 from starter.lateness import LatePayers
 from starter.listing import EventSummary, InvoiceSummary, PaymentSummary
+from starter.reconciliation import ReconciliationBegun
+from starter.schedules import ScheduleChange, ScheduleFile, ScheduleSummary
 
 FOLDER = Path(__file__).parent.parent / "docs" / "api"
 
@@ -47,6 +51,8 @@ _INPUTS: tuple[type[Model], ...] = (
     Settlement,
     InvoiceCancellation,
     Decision,
+    Reconciliation,
+    ScheduleFile,
 )
 # What they get: every field is there.
 _RESULTS: tuple[type[Model], ...] = (
@@ -63,6 +69,10 @@ _RESULTS: tuple[type[Model], ...] = (
     InvoiceOutcome,
     LatePayers,
     ReplayReport,
+    ReconciliationReport,
+    ReconciliationBegun,
+    ScheduleChange,
+    ScheduleSummary,
     Problem,
     Proof,
     PublicKey,

@@ -5,14 +5,18 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from datetime import timedelta
+from typing import Any
 
+from pydantic import ValidationError
 from temporalio import workflow
 from temporalio.common import RetryPolicy
-from temporalio.exceptions import ActivityError, TimeoutError, TimeoutType  # noqa: A004
+from temporalio.exceptions import ActivityError, ApplicationError, TimeoutError, TimeoutType  # noqa: A004
 
 from fulgurite import ids
 from fulgurite.calls import Call
+from fulgurite.errors import InvalidRequestError
 from fulgurite.events.catalogue import EventType, event
+from fulgurite.model import mistakes
 from fulgurite.reconciliation.calls import (
     COMPARE_INVOICES,
     COMPARE_PAYMENTS,
@@ -31,6 +35,7 @@ from fulgurite.reconciliation.differences import (
 )
 from workflows import search_attributes
 from workflows.announcing import emit
+from workflows.calling import refused
 
 # After so long an activity hands over what it has, so that progress is seen.
 _SLICE = timedelta(seconds=20)
@@ -50,19 +55,28 @@ class ReconciliationWorkflow:
     """
 
     @workflow.init
-    def __init__(self, asked: Reconciliation) -> None:
-        self._asked = asked
+    def __init__(self, asked: Any = None) -> None:
+        # Any JSON, so that a malformed request is refused and does not wedge the task.
+        self._refusal: ApplicationError | None = None
+        try:
+            self._asked = Reconciliation.model_validate(asked)
+        except ValidationError as error:
+            self._refusal = refused(InvalidRequestError(mistakes(error)))
+            return
         self._tallies = {COMPARE_INVOICES.name: Tally(), COMPARE_PAYMENTS.name: Tally()}
         self._report = self._reported(ReconciliationState.COMPARING)
 
     @workflow.run
-    async def run(self, asked: Reconciliation) -> ReconciliationReport:
-        """The report."""
-        workflow.upsert_search_attributes([search_attributes.NODE.value_set(asked.node)])
+    async def run(self, asked: Any = None) -> ReconciliationReport:  # noqa: ARG002 - read in __init__
+        """The report. Raises ApplicationError `InvalidRequestError` for a malformed request."""
+        if self._refusal:
+            raise self._refusal
+        node = self._asked.node
+        workflow.upsert_search_attributes([search_attributes.NODE.value_set(node)])
         self._show(ReconciliationState.COMPARING)
         both = await asyncio.gather(
-            self._compare(ids.invoice_queue(asked.node), COMPARE_INVOICES),
-            self._compare(ids.node_queue(asked.node), COMPARE_PAYMENTS),
+            self._compare(ids.invoice_queue(node), COMPARE_INVOICES),
+            self._compare(ids.node_queue(node), COMPARE_PAYMENTS),
         )
         await asyncio.gather(*map(self._tell, self._report.differences))
         if self._report.kinds:
@@ -76,6 +90,8 @@ class ReconciliationWorkflow:
 
     @workflow.query
     def view(self) -> ReconciliationReport:
+        if self._refusal:
+            raise self._refusal
         return self._report
 
     async def _compare(self, queue: str, call: Call[Compare, Tally]) -> bool:

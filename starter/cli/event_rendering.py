@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-from rich.table import Table
 from rich.text import Text
 
 from fulgurite.events.delivery import DeliveryState, DeliveryStatus, EventReceipt
-from starter.cli.rendering import ended_by_force, fields, table, time_of
+from starter.cli.rendering import Columns, ended_by_force, fields, time_of
 from starter.event import Replayed
 from starter.listing import EventState, EventSummary
 from starter.replay import EventReplay
@@ -21,6 +20,8 @@ _COLORS: dict[str, str] = {
     DeliveryState.WAITING: "cyan",
 }
 
+_STATE_WIDTH = max(map(len, DeliveryState))
+
 _WORDS: dict[Replayed, str] = {
     Replayed.STARTED_AGAIN: "told again",
     Replayed.SENT_NOW: "under way, sent now",
@@ -28,9 +29,9 @@ _WORDS: dict[Replayed, str] = {
 }
 
 
-def summaries(found: Iterable[EventSummary]) -> Table:
+def summaries(found: Iterable[EventSummary]) -> Columns:
     """One line an event."""
-    rows = table("at (UTC)", "state", "node", "id")
+    rows = Columns("at (UTC)", "state", "node", "id")
     for event in found:
         state = _colored(event.state)
         state.append_text(ended_by_force(event.workflow_status))
@@ -58,7 +59,9 @@ def delivery(status: DeliveryStatus) -> Text:
         words.append(time_of(status.delivered_at))
     if status.next_try_at:
         words.append(f"next {time_of(status.next_try_at)}")
-    line = Text.assemble("  ", _colored(status.state), f"  {status.endpoint}  {', '.join(words)}")
+    state = _colored(status.state)
+    state.pad_right(_STATE_WIDTH - state.cell_len)
+    line = Text.assemble("  ", state, f"  {status.endpoint}  {', '.join(words)}")
     if status.last_problem and status.state is not DeliveryState.DELIVERED:
         line.append(f"\n    {status.last_problem}", style="dim")
     return line

@@ -16,12 +16,23 @@ from starter.cli.documents import ReplayReport
 from starter.cli.exits import ExitCode
 from starter.cli.options import moment
 from starter.cli.progress import busy
-from starter.cli.running import Force, Json, command, confirm, connected, err, print_json, wide
+from starter.cli.running import (
+    Force,
+    Json,
+    command,
+    confirm,
+    connected,
+    err,
+    print_json,
+    wide,
+    wide_err,
+)
 from starter.listing import EventState
 from starter.replay import EventReplay, replay_each
 
 Type = Annotated[
-    EventType | None, typer.Option("--type", metavar="TYPE", help="Only of this type.")
+    EventType | None,
+    typer.Option("--type", metavar="TYPE", help="Only of this type, such as invoice.settled."),
 ]
 Since = Annotated[
     str | None,
@@ -33,7 +44,7 @@ Until = Annotated[str | None, typer.Option(metavar="TIME", help="Before then. [n
 @command
 async def replay(
     event_id: Annotated[
-        str | None, typer.Argument(metavar="[ID]", help="One event; or give --since.")
+        str | None, typer.Argument(metavar="ID", help="One event; or give --since.")
     ] = None,
     *,
     type_: Type = None,
@@ -61,10 +72,12 @@ async def replay(
     client = await connected()
     if event_id:
         news = client.event(event_id)
+        view = await news.view()
         if dry_run:
-            await news.view()
             return _told([EventReplay(id=news.event_id)], dry_run=True, as_json=as_json)
-        confirm(f"Tell {news.event_id} again to {endpoint or 'its endpoints'}?", force=force)
+        if not force:
+            err.print(event_rendering.receipt(view), soft_wrap=True)
+        confirm(f"Tell it again to {endpoint or 'its endpoints'}?", force=force)
         did = await news.replay(endpoint=endpoint, dead_only=dead_only)
         return _told([EventReplay(id=news.event_id, did=did)], dry_run=False, as_json=as_json)
 
@@ -85,7 +98,7 @@ async def replay(
             [EventReplay(id=event.id) for event in found], dry_run=dry_run, as_json=as_json
         )
     if not force:
-        err.print(event_rendering.summaries(found))
+        wide_err.print(event_rendering.summaries(found))
     confirm(f"Tell these {len(found):,} again to {endpoint or 'their endpoints'}?", force=force)
     with Progress(console=err, transient=True, disable=not err.is_terminal) as progress:
         bar = progress.add_task("telling again", total=len(found))

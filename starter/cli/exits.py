@@ -7,7 +7,6 @@ from enum import IntEnum
 from fulgurite.errors import FulguriteError, InvalidRequestError
 from fulgurite.payments.states import PaymentState
 from starter.errors import (
-    NotPaidError,
     TemporalRefusedError,
     TemporalUnavailableError,
     WorkerUnavailableError,
@@ -58,8 +57,6 @@ def of_error(error: FulguriteError) -> ExitCode:
     match error:
         case InvalidRequestError():
             return ExitCode.REFUSED
-        case NotPaidError():
-            return ExitCode.NOTHING_MOVED
         case TemporalUnavailableError() | TemporalRefusedError() | WorkerUnavailableError():
             return ExitCode.UNREACHABLE
         case _:

@@ -105,8 +105,10 @@ async def create(
     hold: Annotated[
         DecideBy | None,
         typer.Option(
+            metavar="POLICY",
             case_sensitive=False,
-            help="Held when paid, until it is decided: by whom, or by what.",
+            help="Held when it is paid, until it is decided: UPDATE (by you), ACCEPT_ALL, "
+            "AMOUNT, CALLBACK or WORKFLOW.",
             rich_help_panel=_HOLD,
         ),
     ] = None,
@@ -141,8 +143,9 @@ async def create(
     hold_default: Annotated[
         Verdict | None,
         typer.Option(
+            metavar="VERDICT",
             case_sensitive=False,
-            help="What happens when nobody has decided by then. [CANCEL]",
+            help="What happens when nobody has decided by then: CANCEL, SETTLE or KEEP. [CANCEL]",
             rich_help_panel=_HOLD,
         ),
     ] = None,

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import UTC, datetime
 
-from rich.table import Table
 from rich.text import Text
 
 from fulgurite.invoices.receipts import CreatedInvoice, InvoiceReceipt, InvoiceView
@@ -13,7 +12,7 @@ from fulgurite.invoices.requests import DecideBy, Hold
 from fulgurite.invoices.states import InvoiceState
 from fulgurite.money import Msat
 from starter.cli.progress import Moment, plain
-from starter.cli.rendering import ended_by_force, fields, span, table, time_of
+from starter.cli.rendering import Columns, ended_by_force, fields, span, time_of
 from starter.lateness import LatePayers
 from starter.listing import InvoiceSummary
 
@@ -58,7 +57,9 @@ def created(invoice: CreatedInvoice) -> Text:
 
 def moment(view: InvoiceView) -> Moment:
     """What is shown while it is under way."""
-    return Moment(_headline(view.receipt), meaning(view), view.timeline)
+    deadline = _deadline(view)
+    words = f"{meaning(view)}: {deadline}" if deadline else meaning(view)
+    return Moment(_headline(view.receipt), words, view.timeline)
 
 
 def view(view: InvoiceView) -> Text:
@@ -72,10 +73,12 @@ def view(view: InvoiceView) -> Text:
                 [
                     *_rows(view.receipt),
                     ("hold", hold(view.hold)),
+                    ("decide", _deadline(view)),
                     ("request", view.payment_request if open_ else None),
                 ]
             ),
-            *(Text(f"  {plain(line)}") for line in ("", *view.timeline) if view.timeline),
+            *([Text()] if view.timeline else []),
+            *(Text(f"  {plain(line)}") for line in view.timeline),
         ]
     )
 
@@ -86,22 +89,17 @@ def receipt(receipt: InvoiceReceipt) -> Text:
 
 
 def meaning(view: InvoiceView) -> str:
-    """The state in words, with what a decision has to be made before."""
+    """The state in words."""
     if view.state is InvoiceState.EXPIRED and view.unpaid_for_good:
         return _WATCHED
-    words = MEANINGS[view.state]
-    if view.decide_before:
-        words += f" before {time_of(view.decide_before)}"
-    if view.decide_before_height:
-        words += f" and block {view.decide_before_height}"
-    if view.decide_before and view.hold:
-        words += f"; then {view.hold.default}"
-    return words
+    if view.state is InvoiceState.OPEN:
+        return f"{MEANINGS[view.state]} until {time_of(view.receipt.expires_at)}"
+    return MEANINGS[view.state]
 
 
-def summaries(found: Iterable[InvoiceSummary]) -> Table:
+def summaries(found: Iterable[InvoiceSummary]) -> Columns:
     """One line an invoice. Its key is enough for every other command."""
-    rows = table("created (UTC)", "state", "amount", "node", "key")
+    rows = Columns("created (UTC)", "state", "amount", "node", "key")
     for invoice in found:
         state = _colored(invoice.state)
         state.append_text(ended_by_force(invoice.workflow_status))
@@ -165,6 +163,14 @@ def hold(hold: Hold | None) -> str | None:
         case DecideBy.UPDATE:
             by = "you"
     return f"decided by {by} within {span(hold.decide_within_seconds)}, else {hold.default}"
+
+
+def _deadline(view: InvoiceView) -> str | None:
+    """What a decision has to be made before, and what happens otherwise."""
+    if not (view.decide_before and view.hold):
+        return None
+    block = f" and block {view.decide_before_height}" if view.decide_before_height else ""
+    return f"before {time_of(view.decide_before)}{block}, else {view.hold.default}"
 
 
 def _headline(receipt: InvoiceReceipt) -> Text:

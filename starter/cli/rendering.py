@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import UTC, datetime
 
-from rich.table import Table
 from rich.text import Text
 
 from fulgurite.payments.receipts import PaymentView, Receipt
@@ -59,12 +58,31 @@ def fields(rows: Iterable[tuple[str, str | Text | None]]) -> Text:
     )
 
 
-def table(*headers: str) -> Table:
-    """For lists; print it on `wide`, so that what people copy stays in one piece."""
-    rows = Table(box=None, pad_edge=False, header_style="dim")
-    for header in headers:
-        rows.add_column(header, no_wrap=True, justify="right" if header == "amount" else "left")
-    return rows
+class Columns:
+    """A list for people. Print it on `wide`.
+
+    Its last column is not filled up: on a narrow terminal a line wraps where it has to,
+    and what people copy stays in one piece.
+    """
+
+    def __init__(self, *headers: str) -> None:
+        self._right = [header == "amount" for header in headers]
+        self._rows = [[Text(header, style="dim") for header in headers]]
+
+    def add_row(self, *cells: str | Text) -> None:
+        self._rows.append([Text(each) if isinstance(each, str) else each for each in cells])
+
+    def __rich__(self) -> Text:
+        widths = [max(cell.cell_len for cell in column) for column in zip(*self._rows, strict=True)]
+        widths[-1] = 0
+        return Text("\n").join(
+            Text("  ").join(map(self._filled, row, widths, self._right)) for row in self._rows
+        )
+
+    @staticmethod
+    def _filled(cell: Text, width: int, right: bool) -> Text:
+        gap = Text(" " * (width - cell.cell_len))
+        return gap + cell if right else cell + gap
 
 
 def time_of(at: datetime) -> str:
@@ -171,9 +189,9 @@ def meaning(view: PaymentView) -> str:
     return "; ".join(words)
 
 
-def summaries(found: Iterable[PaymentSummary]) -> Table:
+def summaries(found: Iterable[PaymentSummary]) -> Columns:
     """One line a payment; the whole hash in one piece, because people copy it."""
-    rows = table("started (UTC)", "state", "amount", "node", "payment hash")
+    rows = Columns("started (UTC)", "state", "amount", "node", "payment hash")
     for payment in found:
         state = colored(payment.state)
         if reason := _unless_none(payment.failure_reason):

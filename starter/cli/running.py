@@ -35,6 +35,7 @@ out = Console(highlight=False)
 err = Console(highlight=False, stderr=True)
 # For tables: a narrow terminal wraps their lines itself, and no hash is cut in two.
 wide = Console(highlight=False, width=400)
+wide_err = Console(highlight=False, stderr=True, width=400)
 
 
 class NotConfirmedError(FulguriteError):

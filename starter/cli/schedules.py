@@ -62,7 +62,7 @@ async def list_(as_json: Json = False) -> ExitCode:
     if not found:
         err.print("No schedules: `fulgurite schedules apply FILE` makes them.")
         return ExitCode.DONE
-    table = rendering.table("name", "times", "next run", "last run", "last result")
+    table = rendering.Columns("name", "times", "next run", "last run", "last result")
     for each in found:
         table.add_row(each.name, each.times, _next(each), _last(each), each.last_result or "")
     wide.print(table)

@@ -5,30 +5,20 @@ Of their own, because a reconciliation sees all that any other test has left beh
 
 from __future__ import annotations
 
-import asyncio
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
-from datetime import timedelta
-from typing import Any
 
 import pytest
-from temporalio import activity
 from temporalio.client import Client
 from temporalio.worker import Worker
 
-from activities.events import Announcer, EventActivities
-from activities.heartbeats import heartbeating
-from activities.invoices import InvoiceActivities
-from activities.payments import PaymentActivities
+import worker
 from activities.reconciliation import ReconciliationActivities
 from devnet.house import House, endpoint, house
 from devnet.receiver import Receiver, new_secret
 from devnet.simulated import SimulatedNetwork
 from fulgurite import ids
-from fulgurite.payments.calls import FOLLOW_PAYMENT, Follow
-from fulgurite.payments.receipts import PaymentUpdate
 from fulgurite.reconciliation.calls import Reconciliation
 from fulgurite.reconciliation.differences import ReconciliationReport
 from nodes.registry import Nodes
@@ -37,10 +27,6 @@ from settings import CONFIG_VARIABLE
 from starter.client import FulguriteClient
 from starter.connect import connect
 from tests.starter.conftest import Command
-from workflows.create_invoice import CreateInvoiceWorkflow
-from workflows.event import EventWorkflow
-from workflows.invoice import InvoiceWorkflow
-from workflows.payment import PaymentWorkflow
 from workflows.reconciliation import ReconciliationWorkflow
 
 Reconcile = Callable[..., Awaitable[ReconciliationReport]]
@@ -88,47 +74,9 @@ async def nodes(home: House) -> AsyncIterator[Nodes]:
     await configured.close()
 
 
-@dataclass
-class Follower:
-    """Follows payments; the next `deaf` times it hears nothing."""
-
-    payments: PaymentActivities
-    deaf: int = 0
-
-    @activity.defn(name=FOLLOW_PAYMENT.name)
-    async def follow(self, ask: Follow) -> PaymentUpdate:
-        if self.deaf:
-            self.deaf -= 1
-            async with heartbeating(0.2):
-                await asyncio.Event().wait()
-        return await self.payments.follow(ask)
-
-
 @pytest.fixture
-async def follower(home: House, nodes: Nodes) -> Follower:
-    return Follower(PaymentActivities(nodes, home.settings.unsealing_key(), lambda *_: False))
-
-
-@pytest.fixture
-async def reconciling(
-    home: House, temporal: Client, nodes: Nodes, follower: Follower
-) -> AsyncIterator[Reconcile]:
-    """Everything but the nodes' invoice streams, so that settlements are missed; and the call."""
-    webhooks = Webhooks(home.settings.webhooks)
-    invoices = InvoiceActivities(nodes, home.settings.unsealing_key(), temporal, webhooks)
-    events = EventActivities(temporal, Announcer(temporal, webhooks), webhooks)
-    comparisons = ReconciliationActivities(nodes, temporal)
-
-    def polls(
-        queue: str, *activities: Callable[..., Any], workflows: Sequence[type] = ()
-    ) -> Worker:
-        return Worker(
-            temporal,
-            task_queue=queue,
-            activities=activities,
-            workflows=workflows,
-            max_heartbeat_throttle_interval=timedelta(seconds=1),
-        )
+async def reconciling(home: House, temporal: Client, nodes: Nodes) -> AsyncIterator[Reconcile]:
+    """Every worker, and no stream of invoices, so that settlements are missed; and the call."""
 
     async def reconcile(node: str, grace_seconds: int = 0) -> ReconciliationReport:
         return await temporal.execute_workflow(
@@ -138,26 +86,11 @@ async def reconciling(
             task_queue=ids.TASK_QUEUE,
         )
 
-    workers = [
-        polls(
-            ids.TASK_QUEUE,
-            *(follower.payments.dispatch, invoices.create, events.emit),
-            workflows=(
-                *(PaymentWorkflow, CreateInvoiceWorkflow, InvoiceWorkflow, EventWorkflow),
-                ReconciliationWorkflow,
-            ),
-        ),
-        *(polls(ids.webhook_queue(name), events.send) for name in home.settings.webhooks),
-    ]
-    for node in nodes:
-        paying = follower.payments.dispatch, follower.follow, comparisons.payments
-        receiving = invoices.look_up, invoices.watch, invoices.cancel, comparisons.invoices
-        workers.append(polls(ids.node_queue(node), *paying))
-        workers.append(polls(ids.invoice_queue(node), *receiving))
+    webhooks = Webhooks(home.settings.webhooks)
     async with AsyncExitStack() as stack:
         stack.push_async_callback(webhooks.close)
-        for worker in workers:
-            await stack.enter_async_context(worker)
+        for each in worker.workers(temporal, home.settings, nodes, webhooks):
+            await stack.enter_async_context(each)
         yield reconcile
     if isinstance(home.network, SimulatedNetwork):
         home.network.ledger.assert_settled_at_most_once()
@@ -166,26 +99,18 @@ async def reconciling(
 
 
 @pytest.fixture
-async def workflows_only(temporal: Client, nodes: Nodes) -> AsyncIterator[None]:
-    """What a reconciliation needs but for the invoices of its node."""
-    webhooks = Webhooks({})
-    events = EventActivities(temporal, Announcer(temporal, webhooks), webhooks)
-    comparisons = ReconciliationActivities(nodes, temporal)
+async def no_invoices(home: House, temporal: Client, nodes: Nodes) -> AsyncIterator[None]:
+    """Workers that run workflows and compare payments: invoices are left to another process."""
+    books = ReconciliationActivities(nodes, temporal)
     async with AsyncExitStack() as stack:
-        stack.push_async_callback(webhooks.close)
-        for worker in (
-            Worker(
-                temporal,
-                task_queue=ids.TASK_QUEUE,
-                workflows=[ReconciliationWorkflow, PaymentWorkflow, InvoiceWorkflow],
-                activities=[events.emit],
-            ),
+        for each in (
+            Worker(temporal, task_queue=ids.TASK_QUEUE, workflows=worker.WORKFLOWS),
             *(
-                Worker(temporal, task_queue=ids.node_queue(node), activities=[comparisons.payments])
-                for node in nodes
+                Worker(temporal, task_queue=ids.node_queue(node), activities=[books.payments])
+                for node in home.network.nodes
             ),
         ):
-            await stack.enter_async_context(worker)
+            await stack.enter_async_context(each)
         yield
 
 

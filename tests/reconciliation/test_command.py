@@ -6,7 +6,8 @@ import uuid
 from datetime import timedelta
 
 import pytest
-from temporalio.client import Client
+from temporalio.client import Client, WorkflowFailureError
+from temporalio.exceptions import ApplicationError
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
 import workflows.reconciliation
@@ -121,3 +122,18 @@ async def test_without_the_credential_for_one_half_the_other_is_compared(
     assert report.invoices is not None
     assert report.payments is None
     assert "not compared" in report.details()
+
+
+@pytest.mark.usefixtures("reconciling")
+async def test_a_malformed_request_from_another_language_is_refused(temporal: Client) -> None:
+    with pytest.raises(WorkflowFailureError) as failed:
+        await temporal.execute_workflow(
+            "ReconciliationWorkflow",
+            {"node": "bob", "colour": "red"},
+            id=f"reconcile/bob-{uuid.uuid4()}",
+            task_queue=ids.TASK_QUEUE,
+        )
+    refusal = failed.value.cause
+    assert isinstance(refusal, ApplicationError)
+    assert (refusal.type, refusal.non_retryable) == ("InvalidRequestError", True)
+    assert "colour" in refusal.message

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 
 import pytest
 
+from devnet.house import ROOT
 from fulgurite.identity import PaymentHash
 from fulgurite.invoices.states import INVOICE, InvoiceState, LndInvoiceState
 from fulgurite.money import Msat
@@ -196,3 +197,8 @@ def test_of_more_differences_than_are_told_the_number_is() -> None:
         kinds={DifferenceKind.MISSED_SETTLEMENT: 150},
     )
     assert "and 150 more" in report.details()
+
+
+def test_the_document_has_a_row_for_every_difference() -> None:
+    page = (ROOT / "docs" / "reconciliation.md").read_text()
+    assert [kind for kind in DifferenceKind if f"| {kind} |" not in page] == []

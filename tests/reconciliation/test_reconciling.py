@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 from datetime import UTC, datetime, timedelta
 
+import pytest
 from temporalio.client import Client
 
+from activities.payments import PaymentActivities
 from activities.starting import searchable
 from devnet.house import House
 from devnet.node import ACCEPTED
@@ -19,6 +21,7 @@ from fulgurite.identity import PaymentHash, Preimage
 from fulgurite.invoices.progress import InvoiceOrder
 from fulgurite.invoices.receipts import CreatedInvoice
 from fulgurite.invoices.states import InvoiceState
+from fulgurite.payments.receipts import PaymentUpdate
 from fulgurite.payments.states import PaymentState
 from fulgurite.reconciliation.differences import (
     Difference,
@@ -34,7 +37,7 @@ from tests.scenarios.receiving import reaches as invoice_reaches
 from tests.scenarios.telling import AMOUNT_MSAT, SIMULATED_ONLY, reaches, to_pay
 from workflows.invoice import InvoiceWorkflow
 
-from .conftest import Follower, Reconcile
+from .conftest import Reconcile
 
 Reason = lightning_pb2.PaymentFailureReason
 
@@ -175,11 +178,21 @@ async def test_a_payment_whose_workflow_was_terminated_in_flight_is_told(
 
 
 async def test_a_payment_that_waits_for_a_verdict_lnd_has_looks_again(
-    home: House, client: FulguriteClient, follower: Follower, reconciling: Reconcile
+    home: House,
+    client: FulguriteClient,
+    reconciling: Reconcile,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     carol = home.network.nodes["carol"]
     invoice = await carol.hold_invoice(AMOUNT_MSAT)
-    follower.deaf = 1
+    follow = PaymentActivities._follow
+
+    async def deaf(*_: object) -> PaymentUpdate:
+        monkeypatch.setattr(PaymentActivities, "_follow", follow)
+        await asyncio.Event().wait()
+        raise AssertionError("nobody sets it")
+
+    monkeypatch.setattr(PaymentActivities, "_follow", deaf)
     payment = await client.pay(to_pay(invoice))
     await reaches(payment, PaymentState.IN_FLIGHT)
     await carol.settle(invoice)

@@ -83,14 +83,13 @@ async def comparer(home: House) -> AsyncIterator[Daemon]:
     await daemon.stop()
 
 
+@pytest.mark.usefixtures("no_invoices")
 async def test_after_a_kill_another_worker_goes_on(
     busy: SimulatedNetwork,
     asked: list[int],
     temporal: Client,
     comparer: Daemon,
-    workflows_only: None,
 ) -> None:
-    assert workflows_only is None
     busy.faults.add("bob", "ListInvoices", Delay(1), times=PAGES)
     run = await temporal.start_workflow(
         ReconciliationWorkflow.run,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from datetime import timedelta
@@ -21,6 +22,7 @@ from temporalio.client import (
 )
 from temporalio.service import RPCError
 
+from devnet.house import ROOT
 from devnet.waiting import eventually
 from fulgurite.errors import InvalidRequestError
 from fulgurite.reconciliation.differences import ReconciliationState
@@ -238,6 +240,13 @@ def test_the_schema_of_the_file_says_the_same(path: Path) -> None:
     jsonschema.validate(schedules.read(path).model_dump(mode="json"), schema)
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate({"schedules": {"x": {"workflow": "pay", "node": "alice"}}}, schema)
+
+
+def test_the_documents_example_is_a_file(path: Path) -> None:
+    page = (ROOT / "docs" / "reconciliation.md").read_text()
+    [example] = re.findall(r"```toml\n(.*?)```", page, re.DOTALL)
+    path.write_text(example)
+    assert len(schedules.read(path).schedules) == 2
 
 
 async def test_the_command_applies_and_lists(fulgurite: Command, path: Path) -> None:
