@@ -1,5 +1,6 @@
 """The other side of a payment, for playing: what carol would type while alice pays.
 
+    python -m devnet.neighbour pay carol lnbcrt…       pays alice's invoice; - reads it
     python -m devnet.neighbour invoice carol 50000     an invoice over 50,000 sat
     python -m devnet.neighbour hold carol 1000         one whose HTLC hangs …
     python -m devnet.neighbour settle carol HASH       … until it is settled
@@ -12,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import json
 import sys
 import tomllib
 from pathlib import Path
@@ -20,6 +22,7 @@ from devnet.node import LightningNode, TestInvoice
 from devnet.progress import say
 from devnet.up import STATE_DIR, description
 from fulgurite.money import MSAT_PER_SAT
+from protos.lnrpc import lightning_pb2
 
 
 def _node(state_dir: Path, name: str) -> LightningNode:
@@ -38,6 +41,9 @@ def _node(state_dir: Path, name: str) -> LightningNode:
 
 async def _act(verb: str, node: LightningNode, what: str, held: Path) -> None:
     match verb:
+        case "pay":
+            paid = await node.pay(_payment_request(sys.stdin.read() if what == "-" else what))
+            say(lightning_pb2.Payment.PaymentStatus.Name(paid.status))
         case "invoice":
             invoice = await node.invoice(int(what) * MSAT_PER_SAT)
             sys.stdout.write(invoice.payment_request + "\n")
@@ -55,6 +61,13 @@ async def _act(verb: str, node: LightningNode, what: str, held: Path) -> None:
             say("canceled")
 
 
+def _payment_request(text: str) -> str:
+    """As it is, or out of the JSON of `fulgurite invoice create`."""
+    if text.lstrip().startswith("{"):
+        return str(json.loads(text)["payment_request"])
+    return text.strip()
+
+
 def _keep(file: Path, preimage: bytes) -> None:
     file.parent.mkdir(exist_ok=True)
     file.write_bytes(preimage)
@@ -66,9 +79,9 @@ def main() -> None:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("verb", choices=("invoice", "hold", "settle", "cancel"))
+    parser.add_argument("verb", choices=("pay", "invoice", "hold", "settle", "cancel"))
     parser.add_argument("node")
-    parser.add_argument("what", help="satoshis, or a payment hash")
+    parser.add_argument("what", help="satoshis, a payment hash, or an invoice")
     parser.add_argument("--state-dir", type=Path, default=STATE_DIR)
     asked = parser.parse_args()
     node = _node(asked.state_dir, asked.node)

@@ -19,13 +19,15 @@ from pathlib import Path
 from rich.console import Console
 
 from devnet.daemons import DaemonNotFoundError
-from devnet.house import KINDS, ROOT, House, house
+from devnet.house import KINDS, ROOT, House, endpoint, house
 from devnet.processes import DaemonError, end_leftovers
 from devnet.progress import shown
+from devnet.receiver import Receiver, new_secret
 from devnet.temporal import TemporalServer
 
 STATE_DIR = ROOT / ".devnet"
 _DESCRIPTION = "house.json"
+_WEBHOOKS = "webhooks.jsonl"
 _STARTED_WITHIN_SECONDS = 900  # the first time, the daemons are built
 
 console = Console(stderr=True)
@@ -45,9 +47,16 @@ async def _live(kind: str, state_dir: Path) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    async with house(kind, state_dir, headless=False) as built, built.worker() as worker:
-        _describe(built, worker.health_url, worker.metrics_url)
-        await stop.wait()
+    secret_path, journal = state_dir / "shop.secret", state_dir / _WEBHOOKS
+    secret_path.write_text(new_secret())
+    async with Receiver(secret_path.read_text(), journal=journal) as shop:
+        webhooks = {"shop": endpoint(shop, secret_path)}
+        async with (
+            house(kind, state_dir, headless=False, webhooks=webhooks) as built,
+            built.worker() as worker,
+        ):
+            _describe(built, worker.health_url, worker.metrics_url)
+            await stop.wait()
 
 
 def _describe(built: House, health_url: str, metrics_url: str) -> None:
@@ -115,11 +124,14 @@ def main() -> None:
         f"[bold green]up[/]: alice — bob — carol ({told['kind']}), Temporal, and a worker\n\n"
         f"  Temporal UI  {told['ui']}\n"
         f"  metrics      {told['metrics']}\n"
-        f"  health       {told['health']}/readyz\n\n"
+        f"  health       {told['health']}/readyz\n"
+        f"  webhooks     {asked.state_dir / _WEBHOOKS}, as a shop of alice's takes them\n\n"
         "try:\n"
         f"  export FULGURITE_CONFIG={told['config']}\n"
         "  .venv/bin/python -m devnet.neighbour invoice carol 50000 \\\n"
         "    | .venv/bin/fulgurite pay - --node alice --max-fee-sat 100 --force\n"
+        "  .venv/bin/fulgurite invoice create --node alice --amount-sat 20000 --json \\\n"
+        "    | .venv/bin/python -m devnet.neighbour pay carol -\n"
         "  make down",
         soft_wrap=True,
     )

@@ -1,6 +1,6 @@
 """Fills in what the docs say of the code: `python -m docs.generate`, `--check` for CI.
 
-Between `<!-- NAME -->` and `<!-- /NAME -->` of a page stands what `_PARTS` makes of NAME.
+Between `<!-- NAME -->` and `<!-- /NAME -->` of a page stands what `PARTS` makes of NAME.
 """
 
 from __future__ import annotations
@@ -104,7 +104,7 @@ def tries() -> str:
 
 _NO_TIME = timedelta(0)
 
-_PARTS: Mapping[str, Callable[[], str]] = {
+PARTS: Mapping[str, Callable[[], str]] = {
     "states": partial(diagram, PAYMENT),
     "meanings": partial(states, PAYMENT, PaymentState),
     "edges": partial(edges, PAYMENT),
@@ -118,13 +118,13 @@ _PARTS: Mapping[str, Callable[[], str]] = {
     "delivery-meanings": partial(states, DELIVERY, DeliveryState),
 }
 
-_MARKED = re.compile(rf"<!-- ({'|'.join(_PARTS)}) -->\n.*?<!-- /\1 -->", re.DOTALL)
+_MARKED = re.compile(rf"<!-- ({'|'.join(PARTS)}) -->\n.*?<!-- /\1 -->", re.DOTALL)
 
 
 def filled(page: str) -> str:
     """The page with each marked part as the code has it now."""
     return _MARKED.sub(
-        lambda found: f"<!-- {found[1]} -->\n{_PARTS[found[1]]()}\n<!-- /{found[1]} -->", page
+        lambda found: f"<!-- {found[1]} -->\n{PARTS[found[1]]()}\n<!-- /{found[1]} -->", page
     )
 
 

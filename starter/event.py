@@ -17,7 +17,13 @@ from fulgurite import ids
 from fulgurite.attributes import REGISTRY
 from fulgurite.errors import InvalidRequestError
 from fulgurite.events.catalogue import EventId
-from fulgurite.events.delivery import DELIVERY, DeliveryState, EventDelivery, EventReceipt
+from fulgurite.events.delivery import (
+    DELIVERY,
+    DeliveryState,
+    EventDelivery,
+    EventReceipt,
+    in_a_line,
+)
 from starter.errors import temporal_errors
 from starter.handle import Handle
 from workflows import search_attributes
@@ -109,7 +115,7 @@ class Announcement(Handle[EventReceipt, EventReceipt]):
                 id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
                 id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE,
                 search_attributes=_as_before(described),
-                static_summary=f"{order.event.type} again to {', '.join(only or recipients)}",
+                static_summary=f"{order.event.type} again to {in_a_line(only or recipients)}",
             )
 
     async def _input(self) -> EventDelivery:

@@ -124,7 +124,7 @@ class Handle(ABC, Generic[Result, View]):
                 ended.exception()
 
     async def _describe(self) -> WorkflowExecutionDescription:
-        return await self._asking(self._handle.describe(rpc_timeout=_PATIENCE))
+        return await self._asking(self._handle.describe())
 
     async def _asking(self, answer: Awaitable[Answer]) -> Answer:
         with temporal_errors():

@@ -23,6 +23,8 @@ from fulgurite.payments.receipts import PaymentView, Receipt
 from fulgurite.payments.requests import Approval, Cancellation, PaymentRequest, Rejection
 from fulgurite.reconciliation.calls import Reconciliation
 from fulgurite.reconciliation.differences import ReconciliationReport
+from fulgurite.relays.receipts import RelayReceipt, RelayView
+from fulgurite.relays.requests import RelayCancellation, RelayRequest
 from starter.cli.documents import (
     InvoiceOutcome,
     Outcome,
@@ -51,6 +53,8 @@ _INPUTS: tuple[type[Model], ...] = (
     Settlement,
     InvoiceCancellation,
     Decision,
+    RelayRequest,
+    RelayCancellation,
     Reconciliation,
     ScheduleFile,
 )
@@ -63,6 +67,8 @@ _RESULTS: tuple[type[Model], ...] = (
     InvoiceReceipt,
     InvoiceView,
     InvoiceSummary,
+    RelayReceipt,
+    RelayView,
     EventReceipt,
     EventSummary,
     Outcome,

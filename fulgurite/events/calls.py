@@ -31,16 +31,18 @@ class Posted(Model):
 
 
 class Turn(Model):
-    """Wait until an endpoint has done with an earlier event of the same resource."""
+    """An event at an endpoint that wants order."""
 
-    event_id: EventId
     endpoint: EndpointName
+    event_id: EventId
 
 
-class TurnCame(Model):
-    """It has: delivered, dead, or no longer retained."""
+class Before(Model):
+    """What an endpoint must be through with first."""
+
+    event_id: EventId | None = Field(description="null: nothing")
 
 
 EMIT_EVENT = Call("event.emit", Event, Emitted)
 SEND_WEBHOOK = Call("event.send", Posting, Posted)
-AWAIT_TURN = Call("event.await_turn", Turn, TurnCame)
+FIND_BEFORE = Call("event.find_before", Turn, Before)

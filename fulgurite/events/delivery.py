@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import datetime, timedelta
 from enum import StrEnum
 
@@ -57,12 +58,20 @@ PAUSES: tuple[timedelta, ...] = (
 )
 JITTER = 0.2
 
+_SUMMARY_LENGTH = 200
+
 
 def pause_after(tries: int, draw: float) -> timedelta | None:
     """The pause after so many failed tries; None when that was the last. `draw`: 0 … 1."""
     if tries > len(PAUSES):
         return None
     return PAUSES[tries - 1] * (1 + JITTER * draw)
+
+
+def in_a_line(names: Collection[EndpointName]) -> str:
+    """For a workflow's summary, which Temporal limits to 400 bytes."""
+    whole = ", ".join(names)
+    return whole if len(whole) <= _SUMMARY_LENGTH else f"{len(names)} endpoints"
 
 
 class Recipient(Model):

@@ -7,7 +7,7 @@ from datetime import datetime
 from pydantic import Field
 
 from fulgurite.calls import Call
-from fulgurite.identity import NodeName, PaymentHash
+from fulgurite.identity import NodeName, NodePubkey, PaymentHash
 from fulgurite.invoices.receipts import CreatedInvoice, InvoiceUpdate, InvoiceView
 from fulgurite.invoices.requests import EndpointName, InvoiceRequest, Verdict
 from fulgurite.invoices.states import LndInvoiceState
@@ -20,6 +20,11 @@ class InvoiceOf(Model):
 
     node: NodeName
     payment_hash: PaymentHash
+    payee: NodePubkey | None = Field(
+        default=None,
+        description="who wrote it: what this very node no longer knows, it has canceled and "
+        "deleted. null: what is not known is asked for again",
+    )
 
 
 class Watch(InvoiceOf):

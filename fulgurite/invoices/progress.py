@@ -28,6 +28,8 @@ from fulgurite.sealing import Sealed
 
 # A timeline is for reading; what is older than this many lines is in the history.
 _TIMELINE_LINES = 40
+# Of more late payers for one invoice there is the count.
+_LATE_ATTEMPTS_TOLD = 20
 # The order is given so many blocks before the limit: blocks come in bursts, and LND must act.
 _LEAD_BLOCKS = 4
 # Two clocks: a cancellation so shortly before the expiry is LND's own.
@@ -48,8 +50,10 @@ class InvoiceProgress(BaseModel):
     asked: bool = False
     undecided_told: bool = False
     ended_unpaid: bool = False
-    late_attempts: list[LateAttempt] = []
+    late_attempts: int = 0
+    last_late_attempt: datetime | None = None
     told: list[EventId] = []
+    last_wanted: EventId | None = None  # of those told, the last that some endpoint wanted
     timeline: list[str] = []
 
     def fire(self, event: InvoiceEvent, at: datetime, words: str = "") -> None:
@@ -79,10 +83,19 @@ class InvoiceProgress(BaseModel):
                 return _settled(invoice, update)
             case LndInvoiceState.CANCELED:
                 return self._ended_unpaid(invoice, at)
-            case LndInvoiceState.ACCEPTED if self.state in _CAN_BE_HELD:
+            case LndInvoiceState.ACCEPTED if invoice.request.hold and self.state in _CAN_BE_HELD:
                 return InvoiceEvent.HELD, f"{update.paid_msat} held until it is decided"
             case _:
                 return None
+
+    def late(self, attempt: LateAttempt) -> bool:
+        """Counts one who came too late; True while such are still told one by one.
+
+        To fail costs a payer nothing, and what is told fills the history.
+        """
+        self.late_attempts += 1
+        self.last_late_attempt = attempt.at
+        return self.late_attempts <= _LATE_ATTEMPTS_TOLD
 
     def _ended_unpaid(
         self, invoice: CreatedInvoice, at: datetime
@@ -126,7 +139,7 @@ class InvoiceProgress(BaseModel):
         paid = update.paid_msat if update else Msat(0)
         asked = request.amount_msat
         paid_at = update.paid_at if update else None
-        last_try = self.late_attempts[-1].at if self.late_attempts else paid_at
+        last_try = self.last_late_attempt or paid_at
         late = last_try is not None and last_try > invoice.expires_at
         late_seconds = (
             max(1, round((last_try - invoice.expires_at).total_seconds()))
@@ -150,7 +163,7 @@ class InvoiceProgress(BaseModel):
             paid_at=paid_at,
             settled_at=update.settled_at if update else None,
             late_seconds=late_seconds,
-            late_attempts=len(self.late_attempts),
+            late_attempts=self.late_attempts,
             advice=_advice(request.expiry_seconds, late_seconds),
         )
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from pydantic import Field
+from pydantic import AwareDatetime, Field
 
-from fulgurite.identity import NodeName, PaymentHash
+from fulgurite.bolt11 import read_invoice
+from fulgurite.errors import FulguriteError
+from fulgurite.identity import NodeName, NodePubkey, PaymentHash
 from fulgurite.invoices.requests import Hold, InvoiceRequest, Key
 from fulgurite.invoices.states import InvoiceState, LndInvoiceState
 from fulgurite.model import Model
@@ -22,10 +24,10 @@ class InvoiceUpdate(Model):
         default=Msat(0), description="came in parts that were never completed, and went back"
     )
     parts: int = Field(default=0, description="HTLCs that are held or settled")
-    paid_at: datetime | None = Field(
+    paid_at: AwareDatetime | None = Field(
         default=None, description="when the last of these HTLCs arrived, by LND's clock"
     )
-    settled_at: datetime | None = None
+    settled_at: AwareDatetime | None = None
     first_expiry_height: int | None = Field(
         default=None, description="block height at which the first held HTLC expires"
     )
@@ -44,11 +46,19 @@ class CreatedInvoice(Model):
     created_at: datetime
     expires_at: datetime
 
+    @property
+    def payee(self) -> NodePubkey | None:
+        """The node that wrote it; None where that cannot be read."""
+        try:
+            return read_invoice(self.payment_request).destination
+        except FulguriteError:
+            return None
+
 
 class LateAttempt(Model):
     """Somebody tried to pay when LND took it no more."""
 
-    at: datetime
+    at: AwareDatetime
     amount_msat: Msat
 
 

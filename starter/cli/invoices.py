@@ -185,7 +185,8 @@ async def _ordered(order: Awaitable[InvoiceView], said: str, *, as_json: bool) -
         print_json(view)
     else:
         out.print(said)
-        out.print(f"  fulgurite invoice watch {view.receipt.payment_hash}", soft_wrap=True)
+        name = view.receipt.key or view.receipt.payment_hash
+        out.print(f"  fulgurite invoice watch {name}", soft_wrap=True)
     return ExitCode.DONE
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -61,7 +60,7 @@ async def test_an_event_under_way_says_what_went_wrong_and_when_the_next_try_is(
         return (await fulgurite("events", "show", news.id)).stdout
 
     shown = await eventually(show, lambda text: "next 20" in text, what="the next try's time")
-    assert "SENDING  till  1 try" in shown
+    assert "SENDING    till  1 try" in shown
     assert "it answered 500" in shown
     town.till.answer = 200
     replayed = await fulgurite("events", "replay", news.id, "--endpoint", "till", "--force")
@@ -102,13 +101,16 @@ async def test_dead_letters_are_listed_with_their_problem_and_replayed_after_a_y
 
 async def test_a_replay_reports_as_json_what_it_did(town: Town, fulgurite: Command) -> None:
     since = datetime.now(UTC)
-    news = [await town.happens(kind) for kind in (EventType.INVOICE_SETTLED, EventType.INVOICE_EXPIRED)]
+    news = [
+        await town.happens(kind) for kind in (EventType.INVOICE_SETTLED, EventType.INVOICE_EXPIRED)
+    ]
     for each in news:
         await town.client.event(each.id).receipt()
         await listed(fulgurite, each.id)
     arguments = ("events", "replay", "--since", moment(since), "--json", "--force")
     dry = valid((await fulgurite(*arguments, "--dry-run")).stdout, "replay-report")
     one_type = await fulgurite(*arguments, "--type", "invoice.expired")
+    await town.client.event(news[1].id).receipt()
     every = valid((await fulgurite(*arguments, "--endpoint", "till")).stdout, "replay-report")
 
     wanted = {each.id for each in news}
@@ -135,7 +137,8 @@ async def test_one_event_is_replayed_after_a_yes(town: Town, fulgurite: Command)
 
     assert (dry.exit_code, "This was a dry run" in dry.stdout) == (0, True)
     assert (unsure.exit_code, nobody.exit_code, done.exit_code) == (3, 2, 0)
-    assert f"Tell {news.id} again to its endpoints?" in unsure.stderr
+    assert news.id in unsure.stderr
+    assert "Tell it again to its endpoints? [y/N]" in unsure.stderr
     assert "never went to bank" in nobody.stderr
     assert len(await town.heard(town.shop, news.id, 2)) == 2
 
@@ -178,5 +181,5 @@ async def test_there_may_be_no_dead_letters(fulgurite: Command) -> None:
 def states_of(lines: str) -> dict[str, str]:
     """Endpoint → state, of the one event in there."""
     [line] = lines.splitlines()
-    document = valid(line, "event-receipt")
-    return {each["endpoint"]: each["state"] for each in json.loads(json.dumps(document))["deliveries"]}
+    deliveries = valid(line, "event-receipt")["deliveries"]
+    return {each["endpoint"]: each["state"] for each in deliveries}

@@ -240,8 +240,8 @@ async def test_a_held_invoice_is_settled_after_a_yes(
         watched = await fulgurite("invoice", "watch", key)
     too_late = await fulgurite("invoice", "settle", key, "--force", "--json")
 
-    assert "held: settle or cancel it before" in shown.stdout
-    assert "then CANCEL" in shown.stdout
+    assert "held: settle or cancel it" in shown.stdout
+    assert f"and block {held.decide_before_height}, else CANCEL" in shown.stdout
     assert (unsure.exit_code, held.state) == (3, InvoiceState.ACCEPTED)
     assert "Settle 20,000 sat as ann?" in settled.stderr
     assert settled.exit_code == 0

@@ -16,7 +16,7 @@ from fulgurite.errors import InvalidRequestError
 from fulgurite.events.catalogue import EventType
 from fulgurite.identity import PaymentHash
 from starter.client import FulguriteClient
-from starter.errors import NotRetainedError, VerdictUnknownError
+from starter.errors import NotRetainedError, TemporalUnavailableError, VerdictUnknownError
 from starter.event import Replayed
 from starter.listing import EventState, EventSummary
 from starter.replay import replay_each
@@ -252,6 +252,35 @@ async def test_a_range_goes_on_past_what_cannot_be_told_and_says_why(town: Town)
     assert "retains nothing" in forgotten.problem
     assert sorted(told) == sorted([UNKNOWN, news.id])
     assert json.loads((await town.heard(town.shop, news.id, 2))[1].body)["id"] == news.id
+
+
+async def test_a_range_stops_where_temporal_is_away(
+    client: FulguriteClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried: list[str] = []
+
+    class Away:
+        def __init__(self, event_id: str) -> None:
+            self.event_id = event_id
+
+        async def replay(self, **_: object) -> Replayed:
+            tried.append(self.event_id)
+            raise TemporalUnavailableError("Temporal did not answer")
+
+    monkeypatch.setattr(client, "event", Away)
+    now = datetime.now(UTC)
+    summaries = [
+        EventSummary(
+            id=f"invoice-settled-{number}",
+            state=EventState.DELIVERED,
+            workflow_status="COMPLETED",
+            started_at=now,
+        )
+        for number in range(100)
+    ]
+    with pytest.raises(TemporalUnavailableError):
+        await replay_each(client, summaries)
+    assert 0 < len(tried) < len(summaries)
 
 
 async def _indexed(ask: Callable[[], Awaitable[set[str]]], wanted: set[str]) -> None:
