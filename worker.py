@@ -95,6 +95,12 @@ def workers(
         )
         for node in nodes.receiving()
     ]
+    # Invoices that are watched for days must not take the places of orders, nor of the stream.
+    at_nodes += [
+        polls(queue(node), invoices.watch, at_once=settings.max_followed_payments)
+        for node in nodes.receiving()
+        for queue in (ids.open_watch_queue, ids.held_watch_queue)
+    ]
     if not settings.runs_workflows:
         return at_nodes
     at_endpoints = [
@@ -107,7 +113,7 @@ def workers(
     ]
     of_workflows = polls(
         ids.TASK_QUEUE,
-        *(payments.dispatch, invoices.create, relays.look_ahead, events.emit, events.await_turn),
+        *(payments.dispatch, invoices.create, relays.look_ahead, events.emit, events.find_before),
         at_once=settings.max_followed_payments,
     )
     return [of_workflows, *at_nodes, *at_endpoints]

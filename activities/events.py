@@ -2,46 +2,46 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterable
-from contextlib import suppress
 from datetime import timedelta
 from typing import Final
 
 from temporalio import activity
-from temporalio.client import Client, WorkflowExecutionStatus
-from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
+from temporalio.client import Client
+from temporalio.common import (
+    SearchAttributeKey,
+    WorkflowIDConflictPolicy,
+    WorkflowIDReusePolicy,
+)
 from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.service import RPCError, RPCStatusCode
 
 from activities.errors import application_error
-from activities.heartbeats import heartbeating, until_shutdown
+from activities.heartbeats import heartbeating
 from activities.starting import searchable
 from fulgurite import attributes, ids
 from fulgurite.errors import FulguriteError
 from fulgurite.events.calls import (
-    AWAIT_TURN,
     EMIT_EVENT,
+    FIND_BEFORE,
     SEND_WEBHOOK,
+    Before,
     Emitted,
     Posted,
     Posting,
     Turn,
-    TurnCame,
 )
-from fulgurite.events.catalogue import Event, EventType
+from fulgurite.events.catalogue import Event, EventId, EventType
 from fulgurite.events.delivery import (
-    DELIVERY,
     DeliveryState,
     EventDelivery,
-    EventReceipt,
     Recipient,
+    in_a_line,
 )
 from nodes.webhooks.sender import Webhooks
 
-_FIRST_LOOK_SECONDS: Final = 0.2
-_LONGEST_LOOK_SECONDS: Final = 30.0
 _ANSWER: Final = timedelta(seconds=10)
+_NODE: Final = SearchAttributeKey.for_keyword(attributes.NODE)
 
 
 class Announcer:
@@ -58,9 +58,29 @@ class Announcer:
 
     async def emit(self, event: Event) -> Emitted:
         """Starts the event's workflow, unless it was started before or nobody wants it."""
+        emitted, is_new = await self._start(event)
+        if not is_new and await self._is_another_nodes(event):
+            # Two nodes can have an invoice of one hash: each one's news are told.
+            of_node = event.model_copy(update={"id": f"{event.id}-{event.node}"})
+            emitted, _ = await self._start(of_node)
+        return emitted
+
+    async def _is_another_nodes(self, event: Event) -> bool:
+        """Whether what has this id already happened on another node."""
+        known = self._client.get_workflow_handle(ids.event_id(event.id))
+        try:
+            described = await known.describe(rpc_timeout=_ANSWER)
+        except RPCError as error:
+            if error.status is RPCStatusCode.NOT_FOUND:
+                return False
+            raise
+        return described.typed_search_attributes.get(_NODE, event.node) != event.node
+
+    async def _start(self, event: Event) -> tuple[Emitted, bool]:
+        """Who is told, and whether this is the first time."""
         names = self._webhooks.names_wanting(event.type, event.node)
         if not names:
-            return Emitted(endpoints=())
+            return Emitted(endpoints=()), True
         order = EventDelivery(
             event=event,
             recipients=tuple(
@@ -71,7 +91,7 @@ class Announcer:
         payment_hash = event.data.get("payment_hash")
         # What has been told is not told again for as long as Temporal remembers; after that a
         # receiver knows it by its id.
-        with suppress(WorkflowAlreadyStartedError):
+        try:
             await self._client.start_workflow(
                 "EventWorkflow",
                 order,
@@ -87,9 +107,12 @@ class Announcer:
                         **({attributes.PAYMENT_HASH: str(payment_hash)} if payment_hash else {}),
                     }
                 ),
-                static_summary=f"{event.type} to {', '.join(names)}",
+                static_summary=f"{event.type} to {in_a_line(names)}",
+                request_eager_start=True,
             )
-        return Emitted(endpoints=names)
+        except WorkflowAlreadyStartedError:
+            return Emitted(endpoints=names), False
+        return Emitted(endpoints=names), True
 
 
 class EventActivities:
@@ -110,38 +133,39 @@ class EventActivities:
         """One signed try. Raises DeliveryError, EndpointGoneError or UnknownEndpointError."""
         body = ask.event.model_dump_json(exclude={"after"}).encode()
         try:
-            answer = await self._webhooks.send(ask.endpoint, ask.event.id, body)
+            async with heartbeating():
+                answer = await self._webhooks.send(ask.endpoint, ask.event.id, body)
         except FulguriteError as error:
             raise application_error(error) from error
         return Posted(status=answer.status, milliseconds=round(answer.seconds * 1_000))
 
-    @activity.defn(name=AWAIT_TURN.name)
-    async def await_turn(self, ask: Turn) -> TurnCame:
-        """Returns when the earlier event has been delivered to the endpoint, or is dead."""
-        async with heartbeating():
-            return await until_shutdown(self._await_turn(ask))
+    @activity.defn(name=FIND_BEFORE.name)
+    async def find_before(self, ask: Turn) -> Before:
+        """The latest event, from `ask.event_id` back, that went to the endpoint as well.
 
-    async def _await_turn(self, ask: Turn) -> TurnCame:
-        pause_seconds = _FIRST_LOOK_SECONDS
-        while not await self._is_through(ask):
-            await asyncio.sleep(pause_seconds)
-            pause_seconds = min(pause_seconds * 1.5, _LONGEST_LOOK_SECONDS)
-        return TurnCame()
+        Those that went to others only are looked through: what was before them may still be
+        under way.
+        """
+        before: EventId | None = ask.event_id
+        while before is not None:
+            order = await self._order(before)
+            if order is None:
+                return Before(event_id=None)
+            if any(each.endpoint == ask.endpoint for each in order.recipients):
+                break
+            before = order.event.after
+        return Before(event_id=before)
 
-    async def _is_through(self, ask: Turn) -> bool:
-        handle = self._client.get_workflow_handle(ids.event_id(ask.event_id))
+    async def _order(self, event_id: EventId) -> EventDelivery | None:
+        """What an event's workflow was started with, running or not."""
+        workflow = self._client.get_workflow_handle(ids.event_id(event_id))
         try:
-            described = await handle.describe(rpc_timeout=_ANSWER)
-            if described.status is not WorkflowExecutionStatus.RUNNING:
-                return True
-            receipt = await handle.query(
-                "deliveries", result_type=EventReceipt, rpc_timeout=_ANSWER
-            )
+            async for first in workflow.fetch_history_events(page_size=1):
+                payloads = first.workflow_execution_started_event_attributes.input.payloads
+                [order] = await self._client.data_converter.decode(payloads, [EventDelivery])
+                return EventDelivery.model_validate(order)
         except RPCError as error:
-            # No such event: nobody wanted it, or it is too old to be remembered.
-            return error.status is RPCStatusCode.NOT_FOUND
-        return all(
-            each.state in DELIVERY.terminal
-            for each in receipt.deliveries
-            if each.endpoint == ask.endpoint
-        )
+            # Nobody wanted it, or it is too old to be remembered.
+            if error.status is not RPCStatusCode.NOT_FOUND:
+                raise
+        return None

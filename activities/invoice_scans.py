@@ -17,8 +17,8 @@ from nodes.lnd.invoices import NodeInvoice, Page
 
 PAGE: Final = 500
 
-# From one scan to the next: so long, or as many times as long as the last one took, so that
-# a node with a long list does not spend its days reading it out.
+# From one scan to the next: so long, or as many times as long as the node was busy with the
+# last one, so that a node with a long list does not spend its days reading it out.
 EVERY_SECONDS: Final = 30.0
 _REST: Final = 20.0
 _JITTER: Final = 0.2
@@ -41,8 +41,6 @@ class Connection:
     """One subscription, and what shows whether it still tells."""
 
     began: float
-    # Nothing is left to read: if news are missing, it is LND that does not tell them.
-    waiting: bool = False
     # The latest settlement, by LND's clock, that it told, and that a scan since has found.
     heard_through: datetime = NEVER
     scanned_through: datetime | None = None
@@ -77,35 +75,39 @@ class Scans:
     async def run(self) -> None:
         backoff = Backoff(self._draw)
         while True:
-            began = _now()
             self._due.clear()
             registered = self._connection is None or self._connection.registered
             try:
                 async with self.between:
-                    await self._scan()
+                    listing_seconds = await self._scan()
             except NodeError as error:
                 self._known.note(problem=str(error))
                 await backoff.pause()
                 continue
-            backoff = Backoff(self._draw)
-            took = _now() - began
+            backoff.begin_anew()
             # Also where each connection ends at once, no scan follows the other at once.
-            soon = max(REGISTERED_SECONDS, took)
+            soon = max(REGISTERED_SECONDS, listing_seconds)
             await asyncio.sleep(soon)
-            rest = max(EVERY_SECONDS, _REST * took) * (1 + _JITTER * self._draw())
+            rest = max(EVERY_SECONDS, _REST * listing_seconds) * (1 + _JITTER * self._draw())
             if registered:
                 with suppress(TimeoutError):
                     async with asyncio.timeout(rest - soon):
                         await self._due.wait()
 
-    async def _scan(self) -> None:
-        """Lists what may have news, in pages; moves the cursor when all of it is told."""
+    async def _scan(self) -> float:
+        """Lists what may have news, in pages; moves the cursor when all of it is told.
+
+        Returns how many seconds the node was busy with it. Raises NodeErrors.
+        """
         known, connection = self._known, self._connection
         registered = connection is not None and connection.registered
         known.reset.clear()
         found = known.begin_scan()
+        listing_seconds = 0.0
         while not known.reset.is_set():
+            asked_at = _now()
             page = await self._node.page(after_index=found.last_index, limit=PAGE)
+            listing_seconds += _now() - asked_at
             if page.last_index <= found.last_index:
                 break
             found.last_index = page.last_index
@@ -115,14 +117,14 @@ class Scans:
             if not (found.untold or known.cursor.complete or known.reset.is_set()):
                 known.listed_a_page(found)
         if known.reset.is_set():
+            # What the indices meant so far they mean no more: from the beginning.
             self._due.set()
-            return
-        known.note(untold=found.untold)
-        if not found.untold:
-            known.scanned(found)
+            return listing_seconds
+        known.scanned(found)
         if connection and registered:
             self._show(connection, found)
             await _check(connection, found)
+        return listing_seconds
 
     def _show(self, connection: Connection, found: Found) -> None:
         """Nothing is missing: what the stream did not tell, this scan has found."""
@@ -139,7 +141,7 @@ async def _check(connection: Connection, found: Found) -> None:
     before = connection.scanned_through
     if before is not None and connection.heard_through < found.last_settled_at > before:
         await asyncio.sleep(_STALL_SECONDS)
-        if connection.heard_through < found.last_settled_at and connection.waiting:
+        if connection.heard_through < found.last_settled_at:
             connection.stalled.set()
     connection.scanned_through = max(before or NEVER, found.last_settled_at)
 

@@ -144,12 +144,7 @@ class Listener:
         return "LND closed the stream"
 
     async def _read(self, connection: Connection, updates: AsyncIterator[NodeInvoice]) -> None:
-        while True:
-            connection.waiting = True
-            invoice = await anext(updates, None)
-            connection.waiting = False
-            if invoice is None:
-                return
+        async for invoice in updates:
             if invoice.state is LndInvoiceState.SETTLED:
                 connection.heard(invoice)
             await self._known.hear(invoice)

@@ -12,7 +12,7 @@ from typing import Final
 
 from pydantic import ValidationError
 from temporalio import activity
-from temporalio.client import Client
+from temporalio.client import Client, WorkflowExecutionDescription, WorkflowExecutionStatus
 from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.service import RPCError, RPCStatusCode
@@ -28,6 +28,7 @@ from fulgurite.errors import (
     InvalidRequestError,
     InvoiceDecidedError,
     InvoiceExistsError,
+    InvoiceNotFoundError,
     KeyReusedError,
 )
 from fulgurite.identity import PaymentHash, Preimage
@@ -55,7 +56,10 @@ from nodes.registry import Nodes
 from nodes.roles import Role
 from nodes.webhooks.sender import Webhooks
 
+# So often the chain is looked at where a height decides, and the invoice itself otherwise.
 _LOOK_AT_THE_CHAIN_SECONDS: Final = 5.0
+_LOOK_ANYWAY_SECONDS: Final = 30.0
+_CAN_BE_PAID: Final = frozenset({LndInvoiceState.OPEN, LndInvoiceState.ACCEPTED})
 _PAUSE_SECONDS: Final = 1.0
 _REQUEST_MEMO: Final = "request_sha256"
 
@@ -109,7 +113,8 @@ class InvoiceActivities:
                 invoice=created,
                 sealed_preimage=self._key.sealing_key.seal(preimage) if preimage else None,
                 heard=written.update() if existed else None,
-            )
+            ),
+            written.state,
         )
         return created
 
@@ -119,8 +124,18 @@ class InvoiceActivities:
         preimage = self._key.preimage_of(ask.key)
         return preimage, preimage.hash()
 
-    async def _watch_over(self, order: InvoiceOrder) -> None:
+    async def _watch_over(self, order: InvoiceOrder, state: LndInvoiceState) -> None:
         """Starts the invoice's workflow; its payment request is given out only after."""
+        # One that was ended by force is watched again; one that ended by itself is not, ...
+        if await self._started(order, WorkflowIDReusePolicy.ALLOW_DUPLICATE_FAILED_ONLY):
+            return
+        described = await self._check_remembered(order.invoice.request, order.invoice.payment_hash)
+        ended = described and described.status is WorkflowExecutionStatus.COMPLETED
+        if ended and state in _CAN_BE_PAID:
+            # ... but where LND had canceled and deleted it, this is another one of the same hash.
+            await self._started(order, WorkflowIDReusePolicy.ALLOW_DUPLICATE)
+
+    async def _started(self, order: InvoiceOrder, reuse: WorkflowIDReusePolicy) -> bool:
         created, ask = order.invoice, order.invoice.request
         try:
             await self._client.start_workflow(
@@ -129,8 +144,7 @@ class InvoiceActivities:
                 id=ids.invoice_id(created.payment_hash),
                 task_queue=ids.TASK_QUEUE,
                 id_conflict_policy=WorkflowIDConflictPolicy.FAIL,
-                # One that was ended by force is watched again; one that ended by itself is not.
-                id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE_FAILED_ONLY,
+                id_reuse_policy=reuse,
                 memo={_REQUEST_MEMO: _sha256(ask)},
                 search_attributes=searchable(
                     {
@@ -142,29 +156,56 @@ class InvoiceActivities:
                     }
                 ),
                 static_summary=f"invoice {ask.key} of {ask.node}",
+                request_eager_start=True,
             )
         except WorkflowAlreadyStartedError:
-            await self._check_remembered(ask, created.payment_hash)
+            return False
+        return True
 
-    async def _check_remembered(self, ask: InvoiceRequest, payment_hash: PaymentHash) -> None:
+    async def _check_remembered(
+        self, ask: InvoiceRequest, payment_hash: PaymentHash
+    ) -> WorkflowExecutionDescription | None:
         """What Temporal remembers of this invoice, if anything, must be what is asked for now."""
         workflow = self._client.get_workflow_handle(ids.invoice_id(payment_hash))
         try:
             described = await workflow.describe()
         except RPCError as error:
             if error.status is RPCStatusCode.NOT_FOUND:
-                return
+                return None
             raise
         if await described.memo_value(_REQUEST_MEMO, None) != _sha256(ask):
             raise _reused(ask)
+        return described
 
     @activity.defn(name=LOOK_UP_INVOICE.name)
     async def look_up(self, ask: InvoiceOf) -> InvoiceUpdate:
         """LND's present word. Raises NodeErrors and InvoiceNotFoundError, to be retried."""
         try:
-            return (await self._nodes.invoices(ask.node).look_up(ask.payment_hash)).update()
+            return await self._word(ask)
         except FulguriteError as error:
             raise application_error(error, retryable=True) from error
+
+    async def _word(self, ask: InvoiceOf) -> InvoiceUpdate:
+        """LND's word on an invoice that it has written.
+
+        It can be set to delete what it has canceled, and deletes nothing else: what the payee
+        itself does not know any more is canceled. Another node's ignorance says nothing.
+        """
+        try:
+            return (await self._nodes.invoices(ask.node).look_up(ask.payment_hash)).update()
+        except InvoiceNotFoundError:
+            if ask.payee is None:
+                raise
+            info = await self._nodes.connection(ask.node).check()
+            if info.pubkey != ask.payee:
+                raise
+            return InvoiceUpdate(state=LndInvoiceState.CANCELED)
+
+    async def _after(self, order: Awaitable[None], ask: InvoiceOf) -> InvoiceUpdate:
+        """LND's word after an order; one that came too late changes nothing, and LND says so."""
+        with suppress(InvoiceDecidedError, InvoiceNotFoundError):
+            await order
+        return await self._word(ask)
 
     @activity.defn(name=SETTLE_INVOICE.name)
     async def settle(self, ask: Settle) -> InvoiceUpdate:
@@ -178,7 +219,7 @@ class InvoiceActivities:
         except InvalidRequestError as error:
             raise application_error(error) from error
         try:
-            return await _after(node.settle(preimage), node, ask.payment_hash)
+            return await self._after(node.settle(preimage), ask)
         except FulguriteError as error:
             raise application_error(error, retryable=True) from error
 
@@ -191,9 +232,9 @@ class InvoiceActivities:
     @activity.defn(name=CANCEL_INVOICE.name)
     async def cancel(self, ask: InvoiceOf) -> InvoiceUpdate:
         """Sends back what is held, and gives LND's word after that; twice is once."""
-        node = self._nodes.invoices(ask.node)
         try:
-            return await _after(node.cancel(ask.payment_hash), node, ask.payment_hash)
+            node = self._nodes.invoices(ask.node)
+            return await self._after(node.cancel(ask.payment_hash), ask)
         except FulguriteError as error:
             raise application_error(error, retryable=True) from error
 
@@ -209,19 +250,22 @@ class InvoiceActivities:
     async def _watch(self, ask: Watch) -> Watched:
         node = self._nodes.invoices(ask.node)
         while True:
-            invoice = await node.look_up(ask.payment_hash)
+            update = await self._word(ask)
             height = await node.height()
             over = datetime.now(UTC) >= ask.until
             reached = ask.until_height is not None and height >= ask.until_height
-            if invoice.state is not ask.state or over or reached:
-                return Watched(update=invoice.update(), height=height)
+            if update.state is not ask.state or over or reached:
+                return Watched(update=update, height=height)
             await self._next_change(node, ask)
 
     async def _next_change(self, node: LndInvoices, ask: Watch) -> None:
         """Returns on a change, and otherwise when it is time to look at the chain again."""
+        left_seconds = (ask.until - datetime.now(UTC)).total_seconds()
+        by_height = ask.until_height is not None
+        look_after = _LOOK_AT_THE_CHAIN_SECONDS if by_height else _LOOK_ANYWAY_SECONDS
         try:
             async with (
-                asyncio.timeout(_LOOK_AT_THE_CHAIN_SECONDS),
+                asyncio.timeout(min(look_after, max(left_seconds, 0.0))),
                 node.watch(ask.payment_hash) as changes,
             ):
                 async for invoice in changes:
@@ -241,7 +285,10 @@ class InvoiceActivities:
         payment_hash = ask.view.receipt.payment_hash
         body = ask.view.model_dump_json().encode()
         try:
-            answer = await self._webhooks.send(ask.endpoint, f"ask-{payment_hash}", body)
+            async with heartbeating():
+                answer = await until_shutdown(
+                    self._webhooks.send(ask.endpoint, f"ask-{payment_hash}", body)
+                )
             return Decided.model_validate_json(answer.body)
         except ValidationError:
             unclear = DeliveryError(
@@ -250,15 +297,6 @@ class InvoiceActivities:
             raise application_error(unclear) from None
         except FulguriteError as error:
             raise application_error(error) from error
-
-
-async def _after(
-    order: Awaitable[None], node: LndInvoices, payment_hash: PaymentHash
-) -> InvoiceUpdate:
-    """LND's word after an order; one that came too late changes nothing, and LND says so."""
-    with suppress(InvoiceDecidedError):
-        await order
-    return (await node.look_up(payment_hash)).update()
 
 
 def _check_same(ask: InvoiceRequest, written: NodeInvoice) -> None:

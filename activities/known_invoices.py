@@ -23,6 +23,8 @@ class Reporter(Protocol):
 
     def not_told(self, payment_hash: PaymentHash, because: str) -> None: ...
 
+    def scanned(self, *, untold: int) -> None: ...
+
     def disconnected(self, because: str, *, lost: bool) -> None: ...
 
     def reset(self) -> None: ...
@@ -107,7 +109,11 @@ class KnownInvoices:
         self.note(cursor=cursor)
 
     def scanned(self, found: Found) -> None:
-        """A scan has come to the last page, and nothing is left to tell."""
+        """A scan has come to the last page; where all of it was told, the cursor moves."""
+        self.note(untold=found.untold)
+        self._reporter.scanned(untold=found.untold)
+        if found.untold:
+            return
         # Where another process has listed a part, only the next scan tells how far we know.
         self._scanned |= not found.resumed
         cursor = self.cursor.listed(

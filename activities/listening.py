@@ -75,8 +75,8 @@ class _Meters:
         self._resets = meter.create_counter(
             "fulgurite_invoice_stream_resets_total", "times that the node's indices went back"
         )
-        self._not_told = meter.create_counter(
-            "fulgurite_invoice_untold_total", "tries to tell a settlement that failed"
+        self._untold = meter.create_counter(
+            "fulgurite_invoice_untold_total", "what a scan found and could not tell, in each scan"
         )
 
     def settlement(self, *, managed: bool, lag: timedelta) -> None:
@@ -84,11 +84,13 @@ class _Meters:
         self._lag.record(lag)
 
     def not_told(self, payment_hash: PaymentHash, because: str) -> None:
-        self._not_told.add(1)
         activity.logger.error(
             "an invoice's news could not be told; the next scan tries again",
             extra={"payment_hash": payment_hash, "because": because},
         )
+
+    def scanned(self, *, untold: int) -> None:
+        self._untold.add(untold)
 
     def disconnected(self, because: str, *, lost: bool) -> None:
         if lost:

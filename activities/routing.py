@@ -27,6 +27,9 @@ from nodes.lnd.invoices import NodeInvoice
 HEARD: Final = "heard"
 
 _PATIENCE: Final = timedelta(seconds=10)
+_NODE: Final = SearchAttributeKey.for_keyword(attributes.NODE)
+_STATE: Final = SearchAttributeKey.for_keyword(attributes.STATE)
+_PAID: Final = frozenset({InvoiceState.SETTLED, InvoiceState.PAID_LATE})
 _KEY: Final = SearchAttributeKey.for_keyword(attributes.KEY)
 
 
@@ -54,21 +57,24 @@ class InvoiceRouter:
         the workflow runs.
         """
         workflow = self._client.get_workflow_handle(ids.invoice_id(invoice.payment_hash))
-        try:
-            await workflow.signal(HEARD, invoice.update(), rpc_timeout=_PATIENCE)
-        except RPCError as error:
-            if error.status is not RPCStatusCode.NOT_FOUND:
-                raise
-        else:
-            return Route.TOLD
+        described = await _described(workflow, node)
+        if _runs(described):
+            try:
+                await workflow.signal(HEARD, invoice.update(), rpc_timeout=_PATIENCE)
+            except RPCError as error:
+                if error.status is not RPCStatusCode.NOT_FOUND:
+                    raise
+                # It has ended between our two questions.
+                described = await _described(workflow, node)
+            else:
+                return Route.TOLD
         settled_at = invoice.settled_at
         if invoice.state is not LndInvoiceState.SETTLED or (settled_at and settled_at < since):
             return Route.NOBODY
-        described = await _described(workflow)
-        if described and described.status is WorkflowExecutionStatus.COMPLETED:
+        if _knows(described):
             return Route.NOBODY
-        if described and described.status is WorkflowExecutionStatus.RUNNING:
-            # It was ended by force, and started again between our two questions.
+        if _runs(described):
+            # It was ended by force, and started again meanwhile.
             await workflow.signal(HEARD, invoice.update(), rpc_timeout=_PATIENCE)
             return Route.TOLD
         receipt = _receipt(
@@ -82,15 +88,31 @@ class InvoiceRouter:
 
 
 async def _described(
-    workflow: WorkflowHandle[Any, Any],
+    workflow: WorkflowHandle[Any, Any], node: str
 ) -> WorkflowExecutionDescription | None:
-    """What Temporal knows of the workflow; None: there is none of this id."""
+    """What Temporal knows of the workflow; None: there is none of this id for this node.
+
+    Whoever knows a preimage can have any node settle an invoice, or a keysend, of its hash:
+    what one node was paid says nothing about the invoice of another.
+    """
     try:
-        return await workflow.describe(rpc_timeout=_PATIENCE)
+        described = await workflow.describe(rpc_timeout=_PATIENCE)
     except RPCError as error:
         if error.status is not RPCStatusCode.NOT_FOUND:
             raise
         return None
+    return described if described.typed_search_attributes.get(_NODE, node) == node else None
+
+
+def _runs(described: WorkflowExecutionDescription | None) -> bool:
+    return described is not None and described.status is WorkflowExecutionStatus.RUNNING
+
+
+def _knows(described: WorkflowExecutionDescription | None) -> bool:
+    """Whether the workflow has ended by itself, and not as one that was never paid."""
+    if described is None or described.status is not WorkflowExecutionStatus.COMPLETED:
+        return False
+    return described.typed_search_attributes.get(_STATE, InvoiceState.SETTLED) in _PAID
 
 
 def _receipt(node: str, invoice: NodeInvoice, *, managed: bool, key: str | None) -> InvoiceReceipt:

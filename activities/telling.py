@@ -10,7 +10,6 @@ import asyncio
 from collections.abc import Callable, Iterable
 from datetime import datetime
 from enum import StrEnum
-from itertools import islice
 from typing import Final, Protocol
 
 from activities.remembering import Recent
@@ -57,7 +56,7 @@ class Telling:
         told: Callable[[NodeInvoice, Route], None],
         not_told: Callable[[NodeInvoice, str], None],
     ) -> None:
-        """`told` and `not_told` hear of each one's outcome."""
+        """`told` hears of each that was told, `not_told` of each that could not be at first."""
         self._node = node
         self._router = router
         self._told = told
@@ -73,13 +72,18 @@ class Telling:
         task.add_done_callback(lambda _: self._room.release())
 
     async def all_of(self, invoices: Iterable[NodeInvoice], since: datetime) -> int:
-        """Tells all of these, and returns how many of them could not be told."""
-        failed = 0
-        left = iter(invoices)
-        while some := list(islice(left, AT_ONCE)):
-            told = await asyncio.gather(*(self._start(each, since) for each in some))
-            failed += told.count(False)
-        return failed
+        """Tells all of these, and returns how many of them could not be told.
+
+        One that takes long keeps its place, and delays nobody else.
+        """
+        room = asyncio.Semaphore(AT_ONCE)
+        telling = []
+        for each in invoices:
+            await room.acquire()
+            task = self._start(each, since)
+            task.add_done_callback(lambda _: room.release())
+            telling.append(task)
+        return (await asyncio.gather(*telling)).count(False)
 
     async def finish(self, seconds: float) -> None:
         """Gives what is under way so long, and leaves the rest to the next scan."""
@@ -112,8 +116,9 @@ class Telling:
                 if pause is not None:
                     await asyncio.sleep(pause)
                     continue
-                self._failing.add(key)
-                self._not_told(invoice, str(error) or type(error).__name__)
+                if key not in self._failing:
+                    self._failing.add(key)
+                    self._not_told(invoice, str(error) or type(error).__name__)
                 return False
             self._failing.discard(key)
             self._told(invoice, route)

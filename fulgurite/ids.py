@@ -73,6 +73,16 @@ def invoice_queue(node: str) -> str:
     return f"{TASK_QUEUE}/{node}/invoices"
 
 
+def open_watch_queue(node: str) -> str:
+    """Where open hold invoices of this node are watched: there can be thousands, for days."""
+    return f"{invoice_queue(node)}/open"
+
+
+def held_watch_queue(node: str) -> str:
+    """Where held invoices are watched until their deadline, whatever else is watched."""
+    return f"{invoice_queue(node)}/held"
+
+
 def webhook_queue(endpoint: str) -> str:
     """One queue an endpoint, so that a slow one delays nobody else."""
     return f"{TASK_QUEUE}/webhooks/{endpoint}"

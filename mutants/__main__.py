@@ -18,10 +18,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import Progress
 from rich.table import Table
 
-from mutants.catalogue import MUTANTS, Mutant
+from mutants.catalogue import MUTANTS
+from mutants.mutant import Mutant
 
 ROOT = Path(__file__).resolve().parent.parent
 _LEFT_OUT = shutil.ignore_patterns(
@@ -29,6 +31,8 @@ _LEFT_OUT = shutil.ignore_patterns(
 )
 # A defect can make a test wait for what never comes: that, too, is noticing.
 _PATIENCE_SECONDS = 120
+# Without a defect all killers run in one go.
+_PATIENCE_WITH_ALL_SECONDS = 1_200
 _FAILED = re.compile(r"^(?:FAILED|ERROR) \S+::(\S+)", re.MULTILINE)
 
 
@@ -54,16 +58,34 @@ def mutated(mutant: Mutant, text: str) -> str:
     return text.replace(mutant.old, mutant.new)
 
 
-def failures(tree: Path, tests: Sequence[str]) -> list[str]:
+def misfits(mutant: Mutant) -> list[str]:
+    """Why the defect, or one of its killers, is not of this tree any more. Runs nothing."""
+    found = []
+    try:
+        compile(mutated(mutant, (ROOT / mutant.path).read_text()), mutant.path, "exec")
+    except (StaleMutantError, OSError, SyntaxError) as error:
+        found.append(str(error))
+    for killer in mutant.killers:
+        path, _, test = killer.partition("::")
+        file = ROOT / path
+        if not file.is_file() or f"def {test.partition('[')[0]}(" not in file.read_text():
+            found.append(f"{mutant.name}: there is no {killer}")
+    return found
+
+
+def failures(
+    tree: Path, tests: Sequence[str], patience_seconds: float = _PATIENCE_SECONDS
+) -> list[str]:
     """The tests that fail in `tree`, by name; "(no answer)" for one that hangs."""
-    command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *tests]
+    options = ["-x", "-q", "-p", "no:cacheprovider", "-m", "not regtest"]
+    command = [sys.executable, "-m", "pytest", *options, *tests]
     try:
         run = subprocess.run(  # noqa: S603 - our own tests
             command,
             cwd=tree,
             capture_output=True,
             text=True,
-            timeout=_PATIENCE_SECONDS,
+            timeout=patience_seconds,
             check=False,
         )
     except subprocess.TimeoutExpired:
@@ -106,21 +128,36 @@ def table(verdicts: Sequence[Verdict]) -> Table:
     return shown
 
 
+def check(console: Console, chosen: Sequence[Mutant]) -> int:
+    """Prints what fits no more; the exit code."""
+    problems = [problem for mutant in chosen for problem in misfits(mutant)]
+    for problem in problems:
+        console.print(f"[bold red]{escape(problem)}", soft_wrap=True)
+    console.print(f"{len(chosen)} mutants, {len(problems)} problems")
+    return 1 if problems else 0
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(prog="mutants", description=__doc__)
     parser.add_argument("names", nargs="*", help="only these mutants, or incidents")
-    names = set(parser.parse_args().names)
+    parser.add_argument(
+        "--check", action="store_true", help="only say which fit no more; runs no test"
+    )
+    asked = parser.parse_args()
+    names = set(asked.names)
     chosen = [m for m in MUTANTS if not names or names & {m.name, m.incident}]
     if not chosen:
         parser.error(f"there are: {', '.join(m.name for m in MUTANTS)}")
     console = Console(width=None if sys.stdout.isatty() else 200)
+    if asked.check:
+        return check(console, chosen)
     with tempfile.TemporaryDirectory(prefix="fulgurite-mutants-") as folder:
         tree = Path(folder) / "tree"
         shutil.copytree(ROOT, tree, ignore=_LEFT_OUT)
         killers = sorted({test for mutant in chosen for test in mutant.killers})
         with Progress(console=console, transient=True) as progress:
             task = progress.add_task("without any defect", total=len(chosen) + 1)
-            if failed := failures(tree, killers):
+            if failed := failures(tree, killers, _PATIENCE_WITH_ALL_SECONDS):
                 console.print(f"[bold red]the tests fail without any defect: {failed[0]}")
                 return 1
             verdicts = []

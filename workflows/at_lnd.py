@@ -44,8 +44,7 @@ async def look_up_with_tip(invoice: InvoiceOf) -> Watched:
         ids.invoice_queue(invoice.node),
         WATCH_INVOICE,
         Watch(
-            node=invoice.node,
-            payment_hash=invoice.payment_hash,
+            **dict(invoice),
             state=LndInvoiceState.ACCEPTED,
             until=workflow.now(),
         ),
@@ -62,9 +61,7 @@ async def settle(invoice: InvoiceOf, sealed_preimage: Sealed) -> InvoiceUpdate:
     return await start_on(
         ids.invoice_queue(invoice.node),
         SETTLE_INVOICE,
-        Settle(
-            node=invoice.node, payment_hash=invoice.payment_hash, sealed_preimage=sealed_preimage
-        ),
+        Settle(**dict(invoice), sealed_preimage=sealed_preimage),
         at_most=_UNARY_AT_MOST,
         summary="settle",
     )
@@ -85,13 +82,13 @@ async def next_word(
     invoice: InvoiceOf, state: LndInvoiceState, until: datetime, until_height: int | None
 ) -> InvoiceUpdate | None:
     """LND's word once it is no longer `state`; None when the time or the height came first."""
+    held = state is LndInvoiceState.ACCEPTED
     while workflow.now() < until:
         watched = await start_on(
-            ids.invoice_queue(invoice.node),
+            (ids.held_watch_queue if held else ids.open_watch_queue)(invoice.node),
             WATCH_INVOICE,
             Watch(
-                node=invoice.node,
-                payment_hash=invoice.payment_hash,
+                **dict(invoice),
                 state=state,
                 until=min(until, workflow.now() + _WATCH),
                 until_height=until_height,

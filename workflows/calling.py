@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from datetime import timedelta
-from typing import Any
+from typing import Any, TypeVar
 
+from pydantic import BaseModel
 from temporalio import workflow
 from temporalio.common import RetryPolicy
 from temporalio.exceptions import ActivityError, ApplicationError
@@ -21,6 +22,8 @@ _FOR_EVER = RetryPolicy(
 )
 _LOCAL_TIMEOUT = timedelta(seconds=60)
 _HEARTBEAT_TIMEOUT = timedelta(seconds=15)
+
+Said = TypeVar("Said", bound=BaseModel)
 
 
 # A local activity's own error comes bare, another one's wrapped in an ActivityError.
@@ -93,7 +96,7 @@ async def try_on(
     start_within: timedelta,
     summary: str,
 ) -> Gives:
-    """On a task queue, once: who calls decides whether and when to try again."""
+    """On a task queue, heartbeating, once: who calls decides whether and when to try again."""
     given: Gives = await workflow.execute_activity(
         call.name,
         ask,
@@ -101,10 +104,25 @@ async def try_on(
         result_type=call.gives,
         start_to_close_timeout=at_most,
         schedule_to_start_timeout=start_within,
+        heartbeat_timeout=_HEARTBEAT_TIMEOUT,
         retry_policy=_ONCE,
         summary=summary,
     )
     return given
+
+
+def read_signal(kind: type[Said], given: tuple[Any, ...]) -> Said | None:
+    """What a signal says; None, and a line in the log, where it is nothing of that kind.
+
+    Whoever reaches Temporal can signal anything, and nobody is told that it was refused. A
+    handler that raised would hold up its workflow for ever: it stays in the history.
+    """
+    try:
+        [said] = given
+        return kind.model_validate(said)
+    except ValueError:
+        workflow.logger.warning("a signal that is no %s was dropped", kind.__name__)
+        return None
 
 
 def refused(error: FulguriteError) -> ApplicationError:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from datetime import timedelta
+from typing import Any
 
 from temporalio import workflow
-from temporalio.exceptions import ActivityError, ApplicationError
+from temporalio.exceptions import ActivityError, ApplicationError, FailureError
 
 from fulgurite import ids
 from fulgurite.errors import EndpointGoneError, InvalidRequestError
-from fulgurite.events.calls import AWAIT_TURN, SEND_WEBHOOK, Posting, Turn
+from fulgurite.events.calls import FIND_BEFORE, SEND_WEBHOOK, Posting, Turn
+from fulgurite.events.catalogue import EventId
 from fulgurite.events.delivery import (
     DELIVERY,
     DeliveryEvent,
@@ -22,13 +25,13 @@ from fulgurite.events.delivery import (
     pause_after,
 )
 from workflows import metrics, search_attributes
-from workflows.calling import refused, start_on, try_on
+from workflows.calling import call_local, read_signal, refused, try_on
 
 # An endpoint's own timeout is at most a minute.
 _TRY_AT_MOST = timedelta(seconds=90)
 # No worker that knows the endpoint for so long counts as a failed try.
 _FIND_A_WORKER = timedelta(hours=1)
-_TURN_AT_MOST = timedelta(days=30)
+_ASK_AGAIN = timedelta(hours=1)
 
 
 @workflow.defn(name="EventWorkflow")
@@ -46,6 +49,8 @@ class EventWorkflow:
             each.endpoint: DeliveryStatus(endpoint=each.endpoint) for each in order.told
         }
         self._at_once: set[str] = set()
+        self._turns: set[str] = set()
+        self._followers: set[Turn] = set()
 
     @workflow.run
     async def run(self, order: EventDelivery) -> EventReceipt:
@@ -56,13 +61,7 @@ class EventWorkflow:
     async def _deliver(self, recipient: Recipient) -> None:
         name = recipient.endpoint
         if recipient.ordered and self._event.after:
-            await start_on(
-                ids.TASK_QUEUE,
-                AWAIT_TURN,
-                Turn(event_id=self._event.after, endpoint=name),
-                at_most=_TURN_AT_MOST,
-                summary=f"{name}: after {self._event.after}",
-            )
+            await self._wait_for_turn(name, self._event.after)
         self._fire(name, DeliveryEvent.TURN_CAME)
         while True:
             problem, gone = await self._try(name)
@@ -79,6 +78,30 @@ class EventWorkflow:
                 return
             self._set(name, last_problem=problem, next_try_at=workflow.now() + pause)
             await self._rest(name, pause)
+
+    async def _wait_for_turn(self, name: str, after: EventId) -> None:
+        """Until the endpoint is through with what was before: it was delivered, or is dead.
+
+        The two workflows tell each other, so that who waits, for days if need be, takes up
+        nothing that others need.
+        """
+        asked = Turn(endpoint=name, event_id=after)
+        found = await call_local(FIND_BEFORE, asked, summary=f"{name}: before", for_ever=True)
+        if found.event_id is None:
+            return
+        before = workflow.get_external_workflow_handle(ids.event_id(found.event_id))
+        while name not in self._turns:
+            try:
+                await before.signal("follow", Turn(endpoint=name, event_id=self._event.id))
+            except FailureError:
+                return  # it has ended
+            # Asked again, because who is ended by force tells nobody.
+            with suppress(TimeoutError):
+                await workflow.wait_condition(
+                    lambda: name in self._turns,
+                    timeout=_ASK_AGAIN,
+                    timeout_summary=f"{name}: after {found.event_id}",
+                )
 
     async def _try(self, name: str) -> tuple[str | None, bool]:
         """None when it was taken, or the problem; and whether the endpoint wants no more."""
@@ -108,6 +131,30 @@ class EventWorkflow:
         except TimeoutError:
             return
         self._at_once.discard(name)
+
+    @workflow.signal
+    async def follow(self, *given: Any) -> None:
+        """A Turn that another event waits for: it is told when this one is through there."""
+        turn = read_signal(Turn, given)
+        if turn is None or turn in self._followers:
+            return
+        self._followers.add(turn)
+        await workflow.wait_condition(lambda: self._is_through(turn.endpoint))
+        # One that has ended meanwhile needs no turn any more.
+        with suppress(FailureError):
+            await workflow.get_external_workflow_handle(ids.event_id(turn.event_id)).signal(
+                "turn_came", Turn(endpoint=turn.endpoint, event_id=self._event.id)
+            )
+
+    @workflow.signal
+    def turn_came(self, *given: Any) -> None:
+        """A Turn: the event before this one is through at an endpoint."""
+        if turn := read_signal(Turn, given):
+            self._turns.add(turn.endpoint)
+
+    def _is_through(self, name: str) -> bool:
+        status = self._deliveries.get(name)
+        return status is None or status.state in DELIVERY.terminal
 
     @workflow.update
     def send_now(self, endpoint: str) -> EventReceipt:

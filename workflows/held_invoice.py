@@ -9,7 +9,7 @@ from temporalio import workflow
 
 from fulgurite import ids
 from fulgurite.invoices.calls import InvoiceOf, Watched
-from fulgurite.invoices.receipts import InvoiceUpdate
+from fulgurite.invoices.receipts import CreatedInvoice, InvoiceUpdate
 from fulgurite.invoices.requests import Decision, Verdict
 from fulgurite.relays.requests import Plan
 from fulgurite.sealing import Sealed
@@ -19,9 +19,15 @@ from workflows import at_lnd
 class HeldInvoice:
     """What upstream says, and what it is told."""
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: Plan, created: CreatedInvoice | None) -> None:
         self._of = InvoiceOf(node=plan.invoice.node, payment_hash=plan.payment_hash)
         self._moved = False
+        if created:
+            self.written(created)
+
+    def written(self, created: CreatedInvoice) -> None:
+        """LND has written it."""
+        self._of = self._of.model_copy(update={"payee": created.payee})
 
     def nudge(self) -> None:
         """Something has moved: whoever waits asks LND."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from datetime import datetime, timedelta
+from typing import Any
 
 from temporalio import workflow
 from temporalio.exceptions import (
@@ -40,14 +41,15 @@ from fulgurite.invoices.states import INVOICE, InvoiceEvent, InvoiceState, LndIn
 from fulgurite.model import Model
 from workflows import at_lnd, metrics, search_attributes
 from workflows.announcing import emit
-from workflows.calling import refusal, refused, try_on
+from workflows.calling import read_signal, refusal, refused, try_on
 
 # LND cancels by its own clock, a moment after the expiry; then its word is final.
 _AFTER_EXPIRY = timedelta(seconds=2)
 _FIRST_PAUSE, _LONGEST_PAUSE = timedelta(seconds=2), timedelta(minutes=1)
 _TAKE_STOCK = timedelta(hours=6)
 _PAUSE_AFTER_DEFECT = timedelta(seconds=10)
-_ASK_AT_MOST, _ASK_AGAIN = timedelta(minutes=2), timedelta(seconds=15)
+_ASK_AT_MOST = timedelta(minutes=2)
+_ASK_AGAIN, _ASK_AGAIN_LATER = timedelta(seconds=15), timedelta(minutes=5)
 
 
 @workflow.defn(name="InvoiceWorkflow")
@@ -65,6 +67,8 @@ class InvoiceWorkflow:
         self._progress = order.carried or InvoiceProgress()
         self._heard = [order.heard] if order.heard else []
         self._cancel: InvoiceCancellation | None = None
+        self._telling = asyncio.Lock()
+        self._this = InvoiceOf(node=self._node, payment_hash=self._hash, payee=order.invoice.payee)
 
     @workflow.run
     async def run(self, order: InvoiceOrder) -> InvoiceReceipt:  # noqa: ARG002 - read in __init__
@@ -75,7 +79,11 @@ class InvoiceWorkflow:
                 await asyncio.shield(story)
             except asyncio.CancelledError:
                 # An order like any other: LND must be told, and has the last word.
-                self._cancel = self._cancel or InvoiceCancellation(by="canceled in Temporal")
+                cancellation = InvoiceCancellation(by="canceled in Temporal")
+                if why := self._only_its_workflow_may_cancel:
+                    self._note(f"{cancellation.by}: {why}")
+                else:
+                    self._cancel = self._cancel or cancellation
         return story.result()
 
     async def _story(self) -> InvoiceReceipt:
@@ -122,6 +130,8 @@ class InvoiceWorkflow:
                 # LND was away at the expiry, or its clock is behind ours.
                 await self._news(until=workflow.now() + pause, summary="LND's last word")
                 pause = min(pause * 2, _LONGEST_PAUSE)
+                if _history_is_long():
+                    return
         await self._announce(EventType.INVOICE_EXPIRED)
         over = self._invoice.expires_at + timedelta(
             seconds=self._invoice.request.late_watch_seconds
@@ -132,7 +142,9 @@ class InvoiceWorkflow:
     async def _decide(self) -> None:
         hold, progress = self._hold, self._progress
         assert hold is not None
-        verdict = progress.verdict or progress.verdict_of_policy(hold)
+        verdict = progress.verdict or (
+            Verdict.CANCEL if self._cancel else progress.verdict_of_policy(hold)
+        )
         if verdict is None:
             asking = asyncio.create_task(self._ask_for_a_verdict(hold))
             try:
@@ -153,29 +165,33 @@ class InvoiceWorkflow:
         until = progress.decide_before(hold)
         assert until is not None
         told = progress.undecided_told
+        if told and hold.default is not Verdict.KEEP:
+            return hold.default  # held again, after that was carried out
         if await self._news(
             until=workflow.now() + _TAKE_STOCK if told else until,
             summary="the decision",
             watch=LndInvoiceState.ACCEPTED,
             until_height=None if told else progress.decide_before_height(),
         ):
-            if self._cancel:
-                return Verdict.CANCEL
-            return progress.verdict
+            return progress.verdict or (Verdict.CANCEL if self._cancel else None)
         if not told:
             progress.undecided_told = True
+            if hold.default is not Verdict.KEEP:
+                # Before anybody is told: an order that comes meanwhile comes too late, and is
+                # not taken.
+                progress.verdict = hold.default
             self._note(f"nobody decided in time: {hold.default}")
             await self._announce(EventType.INVOICE_UNDECIDED)
-            if hold.default is not Verdict.KEEP:
-                progress.verdict = hold.default
         return progress.verdict
 
     async def _ask_for_a_verdict(self, hold: Hold) -> None:
         """Whoever the policy names, until somebody has decided."""
-        progress = self._progress
-        if hold.workflow_id and not progress.asked:
-            await self._signal(hold.workflow_id, "invoice_accepted", self._view())
-            progress.asked = True
+        progress, pause = self._progress, _ASK_AGAIN
+        while hold.workflow_id and not progress.asked:
+            progress.asked = await self._signal(hold.workflow_id, "invoice_accepted", self._view())
+            if not progress.asked:
+                await workflow.sleep(pause, summary=f"signal {hold.workflow_id[:100]} again")
+                pause = min(pause * 2, _ASK_AGAIN_LATER)
         while hold.callback and progress.verdict is None:
             try:
                 decided = await try_on(
@@ -191,11 +207,14 @@ class InvoiceWorkflow:
                     return  # somebody else has decided
                 self._note(f"{hold.callback} did not decide: {error.cause or error}")
             else:
+                if progress.verdict or self._cancel:
+                    return  # somebody else was faster
                 if decided.verdict in {Verdict.SETTLE, Verdict.CANCEL}:
                     progress.verdict = decided.verdict
                     self._note(f"{hold.callback} says {decided.verdict}")
                     return
-            await workflow.sleep(_ASK_AGAIN, summary=f"ask {hold.callback} again")
+            await workflow.sleep(pause, summary=f"ask {hold.callback} again")
+            pause = min(pause * 2, _ASK_AGAIN_LATER)
 
     async def _settle(self) -> None:
         settlement = self._progress.settlement
@@ -236,6 +255,9 @@ class InvoiceWorkflow:
     ) -> bool:
         """Waits for LND's word or an order; False when neither came in time.
 
+        Also comes back, as if there were news, when the history has grown so long that a new
+        run must go on.
+
         `watch`: also follows the invoice itself, which tells what the node's stream does not.
         """
         before = self._progress.state, self._progress.ended_unpaid
@@ -247,11 +269,14 @@ class InvoiceWorkflow:
                 if watching and watching.done() and not self._heard:
                     watching.result()
                     return False  # the height is reached
+                if _history_is_long() and not self._heard:
+                    return True
                 await workflow.wait_condition(
                     lambda: (
                         bool(self._heard)
                         or self._decided
                         or (watching is not None and watching.done())
+                        or _history_is_long()
                     ),
                     timeout=max(until - workflow.now(), timedelta(0)),
                     timeout_summary=summary,
@@ -301,6 +326,10 @@ class InvoiceWorkflow:
 
     async def _announce(self, kind: EventType, number: int | None = None) -> None:
         """Tells the world. Once an invoice and kind, however often it is said."""
+        async with self._telling:
+            await self._tell(kind, number)
+
+    async def _tell(self, kind: EventType, number: int | None) -> None:
         data: Model = (
             self._view()
             if kind in {EventType.INVOICE_ACCEPTED, EventType.INVOICE_UNDECIDED}
@@ -313,20 +342,25 @@ class InvoiceWorkflow:
             resource=ids.invoice_id(self._hash),
             node=self._node,
             timestamp=workflow.now(),
-            after=self._progress.told[-1] if self._progress.told else None,
+            # Not one that nobody wanted: nobody could wait for its turn.
+            after=self._progress.last_wanted,
         )
         if news.id in self._progress.told:
             return  # held again, after an order that could not be carried out
         self._progress.told.append(news.id)
-        await emit(news)
+        if (await emit(news)).endpoints:
+            self._progress.last_wanted = news.id
         if to := self._invoice.request.notify_workflow_id:
             await self._signal(to, "fulgurite_event", news)
 
-    async def _signal(self, workflow_id: str, signal: str, data: Model) -> None:
+    async def _signal(self, workflow_id: str, signal: str, data: Model) -> bool:
+        """Whether there is such a workflow to be signalled."""
         try:
             await workflow.get_external_workflow_handle(workflow_id).signal(signal, data)
         except FailureError as error:
             self._note(f"could not signal {workflow_id}: {error}")
+            return False
+        return True
 
     async def _carry_on_in_a_new_run(self) -> None:
         await workflow.wait_condition(workflow.all_handlers_finished)
@@ -364,17 +398,20 @@ class InvoiceWorkflow:
     # What the stream, operators and callers may say and ask.
 
     @workflow.signal
-    def heard(self, update: InvoiceUpdate) -> None:
-        """LND's word, from whoever heard it. The same word again changes nothing."""
-        self._heard.append(update)
+    def heard(self, *given: Any) -> None:
+        """LND's word, an InvoiceUpdate, from whoever heard it. Again, it changes nothing."""
+        if update := read_signal(InvoiceUpdate, given):
+            self._heard.append(update)
 
     @workflow.signal
-    async def late_attempt(self, attempt: LateAttempt) -> None:
-        """Somebody tried to pay when LND took it no more."""
-        if self._progress.state is InvoiceState.EXPIRED:
-            self._progress.late_attempts.append(attempt)
-            self._note(f"a late payer came with {attempt.amount_msat}")
-            await self._announce(EventType.INVOICE_LATE_ATTEMPT, len(self._progress.late_attempts))
+    async def late_attempt(self, *given: Any) -> None:
+        """A LateAttempt: somebody tried to pay when LND took it no more."""
+        attempt = read_signal(LateAttempt, given)
+        if attempt and self._progress.state is InvoiceState.EXPIRED:
+            progress = self._progress
+            if progress.late(attempt):
+                self._note(f"a late payer came with {attempt.amount_msat}")
+                await self._announce(EventType.INVOICE_LATE_ATTEMPT, progress.late_attempts)
 
     @workflow.update
     def settle(self, settlement: Settlement) -> InvoiceView:
@@ -407,7 +444,14 @@ class InvoiceWorkflow:
         return self._view()
 
     @cancel.validator
-    def _may_cancel(self, cancellation: InvoiceCancellation) -> None:  # noqa: ARG002 - any will do
+    def _may_cancel(self, cancellation: InvoiceCancellation) -> None:
+        if not cancellation:  # JSON's null becomes None, whatever the update's type
+            raise refused(InvalidRequestError('say who cancels: {"by": "…"}'))
+        if why := self._only_its_workflow_may_cancel:
+            raise refused(InvalidRequestError(why))
+        self._check_not_decided()
+
+    def _check_not_decided(self) -> None:
         progress = self._progress
         allowed = {InvoiceState.OPEN, InvoiceState.ACCEPTED, InvoiceState.CANCELING}
         if progress.state not in allowed or progress.verdict is Verdict.SETTLE:
@@ -422,8 +466,11 @@ class InvoiceWorkflow:
         )
 
     @workflow.signal
-    def decide(self, decision: Decision) -> None:
-        """The word of the workflow that it is held for. What comes too late changes nothing."""
+    def decide(self, *given: Any) -> None:
+        """The Decision of the workflow that it is held for. Too late, it changes nothing."""
+        decision = read_signal(Decision, given)
+        if decision is None:
+            return
         by = decision.by
         try:
             match decision.verdict:
@@ -433,7 +480,7 @@ class InvoiceWorkflow:
                     self._take(settlement)
                 case Verdict.CANCEL:
                     cancellation = InvoiceCancellation(by=by, reason=decision.reason)
-                    self._may_cancel(cancellation)
+                    self._check_not_decided()
                     self._cancel = cancellation
         except ApplicationError as too_late:
             self._note(f"{by} says {decision.verdict}: {too_late.message}")
@@ -443,8 +490,15 @@ class InvoiceWorkflow:
         return self._view()
 
     @property
-    def _this(self) -> InvoiceOf:
-        return InvoiceOf(node=self._node, payment_hash=self._hash)
+    def _only_its_workflow_may_cancel(self) -> str:
+        """Why nobody else may, where it is held against a payment; empty where anybody may."""
+        hold = self._hold
+        if hold is None or hold.default is not Verdict.KEEP or not hold.workflow_id:
+            return ""
+        return (
+            f"it is held against another payment, and only {hold.workflow_id} knows what became "
+            "of that: cancel that workflow"
+        )
 
     @property
     def _hold(self) -> Hold | None:
@@ -457,3 +511,7 @@ class InvoiceWorkflow:
     @property
     def _hash(self) -> PaymentHash:
         return self._invoice.payment_hash
+
+
+def _history_is_long() -> bool:
+    return workflow.info().is_continue_as_new_suggested()

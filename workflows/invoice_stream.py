@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 from temporalio import workflow
+from temporalio.common import SearchAttributeUpdate
 from temporalio.exceptions import ActivityError, is_cancelled_exception
 
 from fulgurite import ids
@@ -43,8 +44,7 @@ class InvoiceStreamWorkflow:
     async def run(self, node: NodeName, carried: StreamView | None = None) -> None:
         """`carried` is what an earlier run knew."""
         if carried is None:
-            workflow.upsert_search_attributes([search_attributes.NODE.value_set(node)])
-            self._show()
+            self._show(search_attributes.NODE.value_set(node))
         for _ in range(_ROUNDS_A_RUN):
             await self._listen()
             if workflow.info().is_continue_as_new_suggested():
@@ -77,10 +77,9 @@ class InvoiceStreamWorkflow:
             self._show()
         workflow.set_current_details(self._view.details())
 
-    def _show(self) -> None:
-        workflow.upsert_search_attributes(
-            [search_attributes.STATE.value_set(self._view.listened.state)]
-        )
+    def _show(self, *more: SearchAttributeUpdate[str]) -> None:
+        state = search_attributes.STATE.value_set(self._view.listened.state)
+        workflow.upsert_search_attributes([state, *more])
 
     @workflow.query
     def view(self) -> StreamView:

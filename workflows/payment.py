@@ -427,7 +427,7 @@ class PaymentWorkflow:
             )
 
     @workflow.signal
-    def look_again(self) -> None:
+    def look_again(self, *_: Any) -> None:
         """Reconciliation has heard a verdict that this payment has not: LND is asked anew."""
         self._look_again = self._progress.state in {PaymentState.IN_FLIGHT, PaymentState.STUCK}
 

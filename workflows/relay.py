@@ -12,9 +12,8 @@ from temporalio.exceptions import ActivityError, ApplicationError, FailureError
 
 from fulgurite import ids
 from fulgurite.errors import FulguriteError, InvalidRequestError, KeyReusedError
-from fulgurite.events.catalogue import Event
 from fulgurite.invoices.calls import CREATE_INVOICE
-from fulgurite.invoices.receipts import InvoiceUpdate, InvoiceView
+from fulgurite.invoices.receipts import InvoiceUpdate
 from fulgurite.invoices.requests import Verdict
 from fulgurite.invoices.states import LndInvoiceState
 from fulgurite.model import mistakes
@@ -79,7 +78,7 @@ class RelayWorkflow:
         try:
             self._request = RelayRequest.model_validate(request)
             self._plan = understand_relay(self._request)
-            self._upstream = HeldInvoice(self._plan)
+            self._upstream = HeldInvoice(self._plan, self._progress.created)
             self._downstream = RelayedPayment(self._plan.order)
             expected = ids.relay_id(self._plan.payment_hash)
             if info.workflow_id != expected:
@@ -172,6 +171,7 @@ class RelayWorkflow:
             self._refuse(reason)
             return
         progress.created = created
+        self._upstream.written(created)
         # An earlier run may have come further: where upstream is, only LND can say.
         update = await self._upstream.word() if progress.resumed else None
         self._fire(RelayEvent.CREATED, "again: an earlier run was ended by force" if update else "")
@@ -364,12 +364,12 @@ class RelayWorkflow:
     # What callers, operators and the invoice's workflow may say and ask.
 
     @workflow.signal
-    def invoice_accepted(self, view: InvoiceView) -> None:  # noqa: ARG002 - LND is asked itself
+    def invoice_accepted(self, *_: Any) -> None:  # an InvoiceView; LND is asked itself
         """Upstream is paid, and held for us."""
         self._moved()
 
     @workflow.signal
-    def fulgurite_event(self, event: Event) -> None:  # noqa: ARG002 - LND is asked itself
+    def fulgurite_event(self, *_: Any) -> None:  # an Event; LND is asked itself
         """Something happened upstream."""
         self._moved()
 

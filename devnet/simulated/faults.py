@@ -122,6 +122,10 @@ class Faults:
         """A SQL back end: the backlog of settles comes in the order of adding."""
         self._invoices[node].is_sql = True
 
+    def forget_canceled_invoices(self, node: str) -> None:
+        """The node deletes what it cancels, as lnd with --gc-canceled-invoices-on-the-fly."""
+        self._invoices[node].forgets_canceled = True
+
     def slow_next_start(self, node: str, seconds: float) -> None:
         """The node's next start spends so long answering that it is not yet ready."""
         self._slow_starts[node] = seconds
@@ -131,6 +135,7 @@ class Faults:
         for invoices in self._invoices.values():
             invoices.skip_add_indexes(0)
             invoices.is_sql = False
+            invoices.forgets_canceled = False
         self._calls.clear()
         self._slow_starts.clear()
         self.misbehavior.clear()

@@ -70,6 +70,7 @@ class InvoiceDatabase:
 
     def __init__(self) -> None:
         self.is_sql = False
+        self.forgets_canceled = False
         self._by_hash: dict[bytes, Invoice] = {}
         self._by_address: dict[bytes, Invoice] = {}
         self._added: list[Invoice] = []
@@ -97,6 +98,13 @@ class InvoiceDatabase:
         """Gives an invoice that settles its settle_index."""
         self._settled.append(invoice)
         invoice.settle_index = len(self._settled)
+
+    def cancel(self, invoice: Invoice) -> None:
+        """Deletes an invoice that was canceled, where the node is set to."""
+        if self.forgets_canceled:
+            del self._by_hash[invoice.request.payment_hash]
+            self._by_address.pop(invoice.request.payment_addr, None)
+            self._added.remove(invoice)
 
     def added_since(self, add_index: int) -> list[Invoice]:
         """The invoices behind an index, with what has become of them; none behind 0."""

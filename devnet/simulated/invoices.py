@@ -255,6 +255,7 @@ class InvoiceRegistry:
         for htlc in held:
             self._send_back(htlc, htlc_events.CANCELED)
         self.feed.changed(invoice)
+        self.database.cancel(invoice)
 
     def _await_parts(self, invoice: Invoice) -> None:
         self._incomplete[invoice] = asyncio.get_running_loop().call_later(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterable, AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 
@@ -43,7 +43,7 @@ class LndHtlcs:
             call.cancel()
 
     async def _attempts(
-        self, call: AsyncIterator[router_pb2.HtlcEvent]
+        self, call: AsyncIterable[router_pb2.HtlcEvent]
     ) -> AsyncIterator[LateAttempt]:
         with domain_errors(self._node):
             async for event in call:

@@ -17,9 +17,9 @@ def simulated(home: House) -> SimulatedNetwork:
     return home.network
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture
 async def oracle(home: House) -> AsyncIterator[None]:
-    """After each test the independent ledger is asked, whatever it was about."""
+    """After a test the independent ledger is asked, whatever the test was about."""
     yield
     if isinstance(home.network, SimulatedNetwork):
         await home.network.restarted()

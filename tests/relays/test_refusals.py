@@ -6,7 +6,6 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
-from pydantic import ValidationError
 from temporalio.client import Client, WorkflowUpdateFailedError
 from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError, RPCStatusCode
@@ -18,7 +17,6 @@ from devnet.waiting import eventually
 from fulgurite import ids
 from fulgurite.invoices.requests import InvoiceRequest
 from fulgurite.payments.requests import PaymentRequest
-from fulgurite.relays.requests import RelayRequest
 from starter.client import FulguriteClient
 from workflows.relay import RelayWorkflow
 
@@ -32,7 +30,7 @@ from .telling import (
     nothing_moved,
 )
 
-pytestmark = [SIMULATED_ONLY, pytest.mark.usefixtures("working")]
+pytestmark = [SIMULATED_ONLY, pytest.mark.usefixtures("working", "oracle")]
 
 
 async def refusal(asking: Awaitable[Relay]) -> ApplicationError:
@@ -173,17 +171,3 @@ async def test_under_another_id_nothing_is_relayed(home: House, temporal: Client
     with pytest.raises(RPCError) as unknown:
         await temporal.get_workflow_handle(ids.invoice_id(hash_of(invoice))).describe()
     assert unknown.value.status is RPCStatusCode.NOT_FOUND
-
-
-@pytest.mark.parametrize(
-    ("incoming", "words"),
-    [
-        ({"node": "bob"}, "exactly one of"),
-        ({"node": "bob", "fee_msat": 1, "amount_msat": 1}, "exactly one of"),
-        ({"node": "bob", "fee_msat": 1, "memo": "ä" * 320}, "at most 639 bytes"),
-    ],
-)
-def test_a_request_says_what_comes_in_once(incoming: dict[str, Any], words: str) -> None:
-    outgoing = {"node": "bob", "invoice": "lnbc1", "fee_limit": {"sat": 1}}
-    with pytest.raises(ValidationError, match=words):
-        RelayRequest.model_validate({"incoming": incoming, "outgoing": outgoing})

@@ -40,7 +40,7 @@ from .telling import (
     sends_of,
 )
 
-pytestmark = pytest.mark.usefixtures("working")
+pytestmark = pytest.mark.usefixtures("working", "oracle")
 
 
 async def test_what_comes_in_is_taken_when_what_goes_out_is_paid(

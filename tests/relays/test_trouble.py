@@ -39,7 +39,7 @@ from .telling import (
     sends_of,
 )
 
-pytestmark = SIMULATED_ONLY
+pytestmark = [SIMULATED_ONLY, pytest.mark.usefixtures("oracle")]
 
 KEPT_MSAT = ASKED_MSAT - AMOUNT_MSAT
 # A run of a relay whose payment is in flight has more events than this.

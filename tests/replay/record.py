@@ -1,7 +1,7 @@
-"""Records a history of every shape that a payment can take: `python -m tests.replay.record`.
+"""Records a history of every shape that a workflow can take: `python -m tests.replay.record`.
 
 To be run when a change of a workflow is meant, and gated or released together with its
-workers. The old files are what the running payments look like: keep those of every version
+workers. The old files are what the running workflows look like: keep those of every version
 that may still be running, and record the new ones beside them.
 """
 
@@ -28,11 +28,12 @@ from nodes.registry import Nodes
 from nodes.webhooks.sender import Webhooks
 from settings import Settings
 from starter.connect import connect
-from tests.replay.shapes import SHAPES, Recording, Shape
+from tests.replay.recording import Recording, Shape
+from tests.replay.shapes import SHAPES
 
 HISTORIES = Path(__file__).parent / "histories"
 
-# Enough for a payment to reach IN_FLIGHT, so that a shape can be made to carry on.
+# Enough to reach IN_FLIGHT or ACCEPTED, so that a shape can be made to carry on.
 _SHORT_RUN_EVENTS = 8
 
 
@@ -52,11 +53,13 @@ async def _house(folder: Path, *, impatient: bool) -> AsyncIterator[tuple[House,
 @asynccontextmanager
 async def working(client: Client, settings: Settings) -> AsyncIterator[None]:
     """A worker in this process."""
-    nodes = Nodes(settings.nodes)
+    nodes, webhooks = Nodes(settings.nodes), Webhooks(settings.webhooks)
     async with AsyncExitStack() as stack:
         stack.push_async_callback(nodes.close)
-        for each in worker.workers(client, settings, nodes, Webhooks({})):
+        stack.push_async_callback(webhooks.close)
+        for each in worker.workers(client, settings, nodes, webhooks):
             await stack.enter_async_context(each)
+        await worker.listen(client, nodes)
         yield
 
 

@@ -1,6 +1,6 @@
-"""Payments under way survive a new version of the code, or the change is noticed here.
+"""Workflows under way survive a new version of the code, or the change is noticed here.
 
-When one of these fails, the change would break payments that run: gate it with
+When one of these fails, the change would break what runs: gate it with
 `workflow.patched`, or release it beside the old version; then record anew.
 """
 
@@ -8,41 +8,76 @@ from __future__ import annotations
 
 import importlib
 import json
+import re
 import sys
 from base64 import b64decode
 from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 from temporalio.client import WorkflowHistory
 from temporalio.worker import Replayer
 from temporalio.workflow import NondeterminismError, SandboxImportNotificationPolicy
 
+import workflows.create_invoice
+import workflows.event
+import workflows.invoice
 import workflows.payment
 from tests.replay.shapes import SHAPES
+from worker import WORKFLOWS
 from workflows.payment import PaymentWorkflow
 from workflows.plugin import STRICT, plugin
 
 HISTORIES = sorted((Path(__file__).parent / "histories").glob("*.json"))
 
-# Each would send other commands than those that running payments have recorded.
+# Each would send other commands than what runs has recorded.
 CHANGES = {
-    "a timer more": (
+    "payment, a timer more": (
+        workflows.payment,
         "                case PaymentState.REQUESTED:\n",
         "                case PaymentState.REQUESTED:\n" + " " * 20 + "await workflow.sleep(1)\n",
     ),
-    "another activity": (
+    "payment, another activity": (
+        workflows.payment,
         "            FOLLOW_PAYMENT,\n            Follow(",
         "            DISPATCH_PAYMENT,\n            Follow(",
     ),
-    "a search attribute less": ("        workflow.upsert_search_attributes(updates)\n", ""),
-    "a shorter fast path": (
+    "payment, a search attribute less": (
+        workflows.payment,
+        "        workflow.upsert_search_attributes(updates)\n",
+        "",
+    ),
+    "payment, a shorter fast path": (
+        workflows.payment,
         "if dispatched.outcome not in {DispatchOutcome.UNCERTAIN, DispatchOutcome.NOT_HERE}:",
         "if dispatched.outcome is DispatchOutcome.LAPSED:",
     ),
+    "invoice, a search attribute less": (
+        workflows.invoice,
+        "workflow.upsert_search_attributes([search_attributes.STATE.value_set(progress.state)])",
+        "pass",
+    ),
+    "invoice, no last word": (
+        workflows.invoice,
+        "            self._heard.append(await at_lnd.look_up(self._this))\n",
+        "",
+    ),
+    "create_invoice, no fast path": (
+        workflows.create_invoice,
+        "            return await call_local(CREATE_INVOICE, asked, summary=summary)\n",
+        "            pass\n",
+    ),
+    "event, a pause before the first try": (
+        workflows.event,
+        "        self._fire(name, DeliveryEvent.TURN_CAME)\n",
+        "        self._fire(name, DeliveryEvent.TURN_CAME)\n        await workflow.sleep(1)\n",
+    ),
 }
-A_NODE_IN_A_WORKFLOW = ("import asyncio\n", "import asyncio\nimport nodes.registry\n")
+A_NODE_IN_A_WORKFLOW = (
+    workflows.payment,
+    "import asyncio\n",
+    "import asyncio\nimport nodes.registry\n",
+)
 
 # Beside what is pure, a workflow may import the other modules of its own folder. (The one
 # that defines it is imported anew, which is what makes its imports seen.)
@@ -67,15 +102,31 @@ def named(path: Path) -> str:
     return path.stem
 
 
+def kind_of(path: Path) -> str:
+    started = json.loads(path.read_text())["events"][0]["workflowExecutionStartedEventAttributes"]
+    return str(started["workflowType"]["name"])
+
+
+OF_PAYMENTS = [path for path in HISTORIES if kind_of(path) == "PaymentWorkflow"]
+
+
 def test_every_shape_has_its_history() -> None:
     assert {shape.name for shape in SHAPES} <= {path.stem for path in HISTORIES}
-    runs = [path for path in HISTORIES if path.stem.startswith("continued-as-new")]
-    assert len(runs) > 1
+
+
+def test_every_workflow_has_its_histories_and_what_carries_on_has_several_runs() -> None:
+    assert {each.__name__ for each in WORKFLOWS} <= {kind_of(path) for path in HISTORIES}
+    assert len(runs_of("continued-as-new")) > 1
+    assert len(runs_of("invoice-continued-as-new")) > 1
+
+
+def runs_of(shape: str) -> list[Path]:
+    return [path for path in HISTORIES if path.stem.startswith(shape)]
 
 
 @pytest.mark.parametrize("path", HISTORIES, ids=named)
-async def test_a_payment_of_this_shape_goes_on_under_this_version(path: Path) -> None:
-    replayer = Replayer(workflows=[PaymentWorkflow], plugins=[plugin()])
+async def test_a_workflow_of_this_shape_goes_on_under_this_version(path: Path) -> None:
+    replayer = Replayer(workflows=WORKFLOWS, plugins=[plugin()])
 
     await replayer.replay_workflow(history_of(path))
 
@@ -83,7 +134,7 @@ async def test_a_payment_of_this_shape_goes_on_under_this_version(path: Path) ->
 @pytest.mark.parametrize("path", HISTORIES, ids=named)
 async def test_no_workflow_touches_what_the_sandbox_forbids(path: Path) -> None:
     """With every workflow module imported anew, as no fast path of ours lets it be."""
-    replayer = Replayer(workflows=[PaymentWorkflow], plugins=[plugin(STRICT)])
+    replayer = Replayer(workflows=WORKFLOWS, plugins=[plugin(STRICT)])
 
     await replayer.replay_workflow(history_of(path))
 
@@ -91,49 +142,52 @@ async def test_no_workflow_touches_what_the_sandbox_forbids(path: Path) -> None:
 async def test_a_workflow_imports_what_is_pure_and_nothing_else() -> None:
     replayer = Replayer(workflows=[PaymentWorkflow], plugins=[plugin(DELIBERATE)])
 
-    await replayer.replay_workflow(history_of(HISTORIES[0]))
+    await replayer.replay_workflow(history_of(OF_PAYMENTS[0]))
 
 
 @pytest.fixture
-def changed(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[ModuleType]:
-    """A copy of the workflow's module with one change, importable by the sandbox too."""
-    old, new = request.param
-    source = Path(workflows.payment.__file__).read_text()
+def changed(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[type]:
+    """A workflow from a copy of its module with one change, importable by the sandbox too."""
+    module, old, new = request.param
+    source = Path(module.__file__).read_text()
     assert old in source, "the change does not fit the code any more"
-    (tmp_path / "changed_payment.py").write_text(source.replace(old, new))
+    name = module.__name__.replace("workflows.", "changed_")
+    (tmp_path / f"{name}.py").write_text(source.replace(old, new))
+    [workflow] = [each for each in WORKFLOWS if each.__module__ == module.__name__]
     sys.path.insert(0, str(tmp_path))
     try:
-        yield importlib.import_module("changed_payment")
+        yield getattr(importlib.import_module(name), workflow.__name__)
     finally:
         sys.path.remove(str(tmp_path))
-        del sys.modules["changed_payment"]
+        del sys.modules[name]
 
 
 @pytest.mark.parametrize("changed", CHANGES.values(), ids=CHANGES, indirect=True)
-async def test_a_change_that_would_break_running_payments_is_noticed(changed: ModuleType) -> None:
+async def test_a_change_that_would_break_what_runs_is_noticed(changed: type) -> None:
     """The gate bites: for each of these changes some history does not replay."""
-    replayer = Replayer(workflows=[changed.PaymentWorkflow], plugins=[plugin()])
+    replayer = Replayer(workflows=[changed], plugins=[plugin()])
     results = [
         await replayer.replay_workflow(history_of(path), raise_on_replay_failure=False)
         for path in HISTORIES
+        if kind_of(path) == changed.__name__
     ]
 
     assert any(isinstance(result.replay_failure, NondeterminismError) for result in results)
 
 
 @pytest.mark.parametrize("changed", [A_NODE_IN_A_WORKFLOW], ids=["nodes"], indirect=True)
-async def test_a_workflow_that_imports_a_node_is_noticed(changed: ModuleType) -> None:
-    replayer = Replayer(workflows=[changed.PaymentWorkflow], plugins=[plugin(DELIBERATE)])
+async def test_a_workflow_that_imports_a_node_is_noticed(changed: type) -> None:
+    replayer = Replayer(workflows=[changed], plugins=[plugin(DELIBERATE)])
 
     with pytest.raises(RuntimeError, match="Failed validating workflow"):
-        await replayer.replay_workflow(history_of(HISTORIES[0]))
+        await replayer.replay_workflow(history_of(OF_PAYMENTS[0]))
 
 
 def test_the_histories_hold_no_secret() -> None:
     """They are published with the code: what they hold of preimages is sealed."""
     for path in HISTORIES:
         for text in _payloads(json.loads(path.read_text())):
-            assert "preimage" not in text.replace("sealed_preimage", ""), path
+            assert not re.search(r"(?<!sealed[_ ])preimage", text), path
             assert "macaroon" not in text.replace("pay macaroon", ""), path
 
 

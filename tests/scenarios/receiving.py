@@ -113,6 +113,16 @@ async def being_paid(
 
 
 @asynccontextmanager
+async def held(
+    home: House, client: FulguriteClient, **request: object
+) -> AsyncIterator[tuple[CreatedInvoice, Invoice]]:
+    """A hold invoice that alice pays; when the block ends, so has her payment."""
+    created, invoice = await issued(client, to_hold(**request))
+    async with being_paid(home.network.nodes["alice"], created):
+        yield created, invoice
+
+
+@asynccontextmanager
 async def working_as(temporal: Client, settings: Settings) -> AsyncIterator[None]:
     """A worker in this process with settings of its own; to be the only one."""
     nodes, webhooks = Nodes(settings.nodes), Webhooks(settings.webhooks)
@@ -121,6 +131,7 @@ async def working_as(temporal: Client, settings: Settings) -> AsyncIterator[None
         stack.push_async_callback(webhooks.close)
         for each in worker.workers(temporal, settings, nodes, webhooks):
             await stack.enter_async_context(each)
+        await worker.listen(temporal, nodes)
         yield
 
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
@@ -13,23 +11,25 @@ from temporalio.client import Client, WorkflowHandle
 
 from devnet.house import House
 from devnet.node import ACCEPTED, CANCELED, SETTLED, TestInvoice
-from devnet.receiver import HANG, Delivery, Receiver
+from devnet.receiver import Receiver
+from devnet.simulated import SimulatedNetwork
+from devnet.simulated.faults import DropAnswer, Fault, Refuse, RestartNode
 from devnet.waiting import eventually
 from fulgurite import ids
 from fulgurite.errors import InvalidRequestError
 from fulgurite.events.catalogue import EventType
 from fulgurite.identity import Preimage
-from fulgurite.invoices.receipts import CreatedInvoice, InvoiceView
+from fulgurite.invoices.receipts import InvoiceView
 from fulgurite.invoices.requests import Decision, InvoiceCancellation, Settlement, Verdict
 from fulgurite.invoices.states import DECIDE_BEFORE_EXPIRY_BLOCKS, InvoiceState
 from starter.client import FulguriteClient
-from starter.invoice import Invoice
 
 from .receiving import (
     AMOUNT_MSAT,
     LndPayment,
     assert_true,
     being_paid,
+    held,
     issued,
     lnd_has,
     notes,
@@ -38,6 +38,7 @@ from .receiving import (
     to_hold,
     until,
 )
+from .telling import SIMULATED_ONLY
 
 pytestmark = pytest.mark.usefixtures("working")
 
@@ -46,17 +47,6 @@ NO = InvoiceCancellation(by="ada", reason="out of stock")
 
 HELD, TAKEN = EventType.INVOICE_ACCEPTED, EventType.INVOICE_SETTLED
 BACK, UNDECIDED = EventType.INVOICE_CANCELED, EventType.INVOICE_UNDECIDED
-
-
-@asynccontextmanager
-async def held(
-    home: House, client: FulguriteClient, **request: object
-) -> AsyncIterator[tuple[CreatedInvoice, Invoice]]:
-    """A hold invoice that alice has paid; when the block ends, so has her payment."""
-    created, invoice = await issued(client, to_hold(**request))
-    async with being_paid(home.network.nodes["alice"], created):
-        await lnd_has(home, created, ACCEPTED)
-        yield created, invoice
 
 
 async def test_somebody_takes_what_is_held(
@@ -124,76 +114,6 @@ async def test_a_policy_may_look_at_the_amount(
 
     assert receipt.status is state
     await assert_true(home, receipt)
-
-
-@pytest.fixture
-def deciding(shop: Receiver) -> Iterator[Receiver]:
-    """The shop, which is asked what to do; afterwards it only listens again."""
-    yield shop
-    shop.answer, shop.answer_body = 200, {}
-
-
-CALLBACK = {"decide_by": "CALLBACK", "callback": "shop"}
-
-
-@pytest.mark.parametrize(
-    ("verdict", "state"),
-    [("SETTLE", InvoiceState.SETTLED), ("CANCEL", InvoiceState.CANCELED)],
-)
-async def test_an_endpoint_decides(
-    home: House, client: FulguriteClient, deciding: Receiver, verdict: str, state: InvoiceState
-) -> None:
-    deciding.answer_body = {"verdict": verdict}
-    async with held(home, client, hold=CALLBACK) as (created, invoice):
-        receipt = await invoice.receipt()
-
-    [asked] = asked_about(deciding, created)
-    assert asked.verified
-    assert InvoiceView.model_validate_json(asked.body).state is InvoiceState.ACCEPTED
-    assert receipt.status is state
-    await assert_true(home, receipt)
-
-
-@pytest.mark.parametrize(
-    ("answer", "body"),
-    [(500, {"verdict": "SETTLE"}), (200, {"verdict": "PERHAPS"}), (200, {})],
-    ids=["down", "unclear", "silent"],
-)
-async def test_an_endpoint_that_does_not_decide_leaves_it_to_the_deadline(
-    home: House, client: FulguriteClient, deciding: Receiver, answer: int, body: object
-) -> None:
-    deciding.answer, deciding.answer_body = answer, body
-    async with held(home, client, hold=CALLBACK | {"decide_within_seconds": 2}) as (_, invoice):
-        receipt = await invoice.receipt()
-
-    assert receipt.status is InvoiceState.CANCELED
-    assert "nobody decided in time" in "".join((await invoice.view()).timeline)
-    await assert_true(home, receipt)
-
-
-async def test_an_endpoint_that_hangs_keeps_nobody_from_deciding(
-    home: House, client: FulguriteClient, deciding: Receiver
-) -> None:
-    deciding.answer = HANG
-    async with held(home, client, hold=CALLBACK) as (created, invoice):
-
-        async def asked() -> bool:
-            return bool(asked_about(deciding, created))
-
-        await eventually(asked, what="an endpoint that is asked")
-        await invoice.settle(ADA)
-        receipt = await invoice.receipt()
-    timeline = "\n".join((await invoice.view()).timeline)
-
-    assert receipt.status is InvoiceState.SETTLED
-    assert "**SETTLING** by ada" in timeline
-    # It was not given the time to.
-    assert "did not decide" not in timeline
-    await assert_true(home, receipt)
-
-
-def asked_about(shop: Receiver, created: CreatedInvoice) -> list[Delivery]:
-    return [each for each in shop.deliveries if each.id == f"ask-{created.payment_hash}"]
 
 
 @pytest.mark.parametrize(
@@ -374,6 +294,39 @@ async def test_an_order_waits_for_a_node_that_is_away_and_is_carried_out_once(
         receipt = await invoice.receipt()
     with pytest.raises(InvalidRequestError, match=receipt.status):
         await (invoice.cancel(NO) if settles else invoice.settle(ADA))
+
+    assert receipt.status is (InvoiceState.SETTLED if settles else InvoiceState.CANCELED)
+    await assert_true(home, receipt)
+
+
+@SIMULATED_ONLY
+@pytest.mark.parametrize("method", ["SettleInvoice", "CancelInvoice"])
+@pytest.mark.parametrize(
+    "fault",
+    [
+        Refuse(),
+        DropAnswer(),
+        RestartNode(after_effect=False),
+        RestartNode(after_effect=True),
+    ],
+    ids=lambda fault: type(fault).__name__,
+)
+async def test_an_order_whose_answer_is_lost_is_carried_out_once(
+    home: House,
+    simulated: SimulatedNetwork,
+    client: FulguriteClient,
+    shop: Receiver,
+    *,
+    method: str,
+    fault: Fault,
+) -> None:
+    settles = method == "SettleInvoice"
+    simulated.faults.add("carol", method, fault)
+    async with held(home, client) as (created, invoice):
+        await reaches(invoice, InvoiceState.ACCEPTED)
+        await (invoice.settle(ADA) if settles else invoice.cancel(NO))
+        receipt = await invoice.receipt()
+    await shop_hears(shop, created.payment_hash, HELD, TAKEN if settles else BACK)
 
     assert receipt.status is (InvoiceState.SETTLED if settles else InvoiceState.CANCELED)
     await assert_true(home, receipt)

@@ -133,9 +133,10 @@ async def test_temporal_may_forget_what_lnd_knows(
     created = await client.create_invoice(request)
     await forget(temporal, ids.invoice_id(created.payment_hash))
 
-    for other in ({"amount_msat": 1_000}, {"memo": "sand"}, {"expiry_seconds": 60}, {"hold": {}}):
+    others = {"amount_msat": 1, "memo": "sand", "expiry_seconds": 60, "hold": {}}
+    for other, value in others.items():
         with pytest.raises(KeyReusedError):
-            await client.create_invoice(to_receive(**{"key": request.key, **other}))
+            await client.create_invoice(to_receive(key=request.key, **{other: value}))
     assert await client.create_invoice(request) == created
     assert (await (await client.invoice(request.key)).view()).state is InvoiceState.OPEN
     await assert_made_once(home, created.payment_request)

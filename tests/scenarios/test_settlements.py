@@ -9,7 +9,7 @@ import pytest
 from temporalio.client import Client
 
 from devnet.house import House
-from devnet.receiver import Receiver
+from devnet.receiver import HANG, Delivery, Receiver
 from devnet.waiting import eventually
 from fulgurite import ids
 from fulgurite.events.catalogue import Event, EventType
@@ -23,6 +23,7 @@ from protos.lnrpc import lightning_pb2
 from starter.client import FulguriteClient, keysend
 from starter.errors import NotPaidError
 
+from .merchants import event_id
 from .receiving import (
     AMOUNT_MSAT,
     LndPayment,
@@ -30,10 +31,12 @@ from .receiving import (
     being_paid,
     in_lnd,
     issued,
+    lnd_has,
     notes,
     shop_hears,
     to_hold,
     to_receive,
+    told_of,
     working_as,
 )
 
@@ -120,7 +123,8 @@ async def test_parts_that_never_became_a_payment_are_told(
     in_the_way = await carol.hold_invoice(1_000_000_000)
     occupying = asyncio.create_task(bob.pay(in_the_way.payment_request))
     await carol.wait_for_invoice(in_the_way, lightning_pb2.Invoice.ACCEPTED)
-    created, invoice = await issued(client, to_receive(amount_msat=1_700_000_000))
+    asked_msat = 1_700_000_000
+    created, invoice = await issued(client, to_receive(amount_msat=asked_msat))
 
     async def came() -> int:
         told = await carol.lookup(in_lnd(created))
@@ -136,7 +140,7 @@ async def test_parts_that_never_became_a_payment_are_told(
 
     assert (await paying).status == LndPayment.FAILED
     assert receipt.status is InvoiceState.CANCELED
-    assert 0 < came_msat <= receipt.partial_msat < created.request.amount_msat
+    assert 0 < came_msat <= receipt.partial_msat < asked_msat
     assert told_by(event) == receipt
     await assert_true(home, receipt)
 
@@ -255,8 +259,52 @@ async def test_a_settlement_is_told_once_though_the_worker_is_killed_before_it_c
         assert paid.status == LndPayment.SUCCEEDED
     async with home.worker("heir"):
         for created, invoice in invoices:
-            await shop_hears(shop, created.payment_hash, SETTLED_EVENT, timeout_seconds=60)
+            await shop_hears(shop, created.payment_hash, SETTLED_EVENT, timeout_seconds=90)
             await assert_true(home, await invoice.settled())
+
+
+async def test_a_webhook_whose_answer_is_lost_with_its_worker_comes_again_as_the_same(
+    home: House, client: FulguriteClient, shop: Receiver
+) -> None:
+    async with home.worker("doomed") as doomed:
+        created, _ = await issued(client, to_receive())
+        shop.answer = HANG
+        await home.network.nodes["alice"].pay(created.payment_request)
+
+        async def came() -> list[Delivery]:
+            return told_of(shop, created.payment_hash)
+
+        await eventually(came, what="a webhook that is not answered")
+        await doomed.kill()
+    shop.answer = 200
+    async with home.worker("heir"):
+        told = await eventually(came, lambda each: len(each) > 1, what="the same webhook again")
+
+    assert [each.id for each in told] == [event_id(SETTLED_EVENT, created.payment_hash)] * 2
+    assert told[0].body == told[1].body
+    assert [each.taken for each in told] == [False, True]
+
+
+@pytest.mark.parametrize("blocks_left", [24, 17], ids=["ours to decide", "lnd has decided"])
+async def test_nobody_was_there_when_a_held_invoice_had_to_be_decided(
+    home: House, client: FulguriteClient, temporal: Client, blocks_left: int
+) -> None:
+    """What was due is done at once; what LND did by its own limit is told as it was."""
+    carol = home.network.nodes["carol"]
+    async with working_as(temporal, home.settings):
+        created, invoice = await issued(client, to_hold(cltv_expiry_blocks=48))
+    async with being_paid(home.network.nodes["alice"], created) as paying:
+        held = await lnd_has(home, created, lightning_pb2.Invoice.ACCEPTED)
+        first_expiry = min(htlc.expiry_height for htlc in held.htlcs)
+        height = (await carol.info()).block_height
+        await home.network.mine(first_expiry - blocks_left - height)
+        async with working_as(temporal, home.settings):
+            receipt = await invoice.receipt()
+
+    assert (await paying).status == LndPayment.FAILED
+    assert receipt.status is InvoiceState.CANCELED
+    assert (await carol.info()).block_height == first_expiry - blocks_left
+    await assert_true(home, receipt)
 
 
 async def test_a_worker_with_another_key_leaves_the_settling_to_one_that_has_it(
@@ -274,6 +322,7 @@ async def test_a_worker_with_another_key_leaves_the_settling_to_one_that_has_it(
             assert view.state is InvoiceState.SETTLING
         async with working_as(temporal, home.settings):
             receipt = await invoice.settled()
+            timeline = (await invoice.view()).timeline
 
-    assert sum("**SETTLING**" in line for line in (await invoice.view()).timeline) == 1
+    assert sum("**SETTLING**" in line for line in timeline) == 1
     await assert_true(home, receipt)

@@ -156,14 +156,19 @@ def test_the_lag_is_measured_from_the_settlement() -> None:
     in_virtual_time(story())
 
 
-def test_nothing_is_missing_soon_after_the_beginning() -> None:
+def test_nothing_is_missing_soon_after_the_beginning_or_a_cut() -> None:
     async def story() -> None:
         house = House()
         house.ours()
         house.workers.start()
         await asyncio.sleep(10)
+        assert house.workers.listened.state is StreamState.LISTENING
+        await asyncio.sleep(100)
+        house.lnd.cut()
+        await asyncio.sleep(10)
 
         assert house.workers.listened.state is StreamState.LISTENING
+        assert house.workers.listened.reconnections == 1
 
     in_virtual_time(story())
 
@@ -241,6 +246,64 @@ def test_a_lower_add_index_is_noticed_and_costs_nothing() -> None:
     in_virtual_time(story())
 
 
+def test_what_was_before_our_time_is_no_news_after_a_reset_either() -> None:
+    async def story() -> None:
+        house = House()
+        house.lnd.add(gap=1_000)
+        for _ in range(10):
+            house.lnd.settle(house.lnd.add())
+        await asyncio.sleep(2 * OVERLAP.total_seconds())
+        house.workers = Workers(house.lnd, house.world)
+        await house.listening()
+        house.lnd.renumber_invoices(fewer_by=900)
+        await asyncio.sleep(TWO_SCANS_SECONDS)
+
+        assert house.workers.listened.resets == 1
+        assert house.world.events == set()
+
+    in_virtual_time(story())
+
+
+def test_after_a_reset_another_worker_does_not_tell_all_the_past_again() -> None:
+    async def story() -> None:
+        house = House()
+        house.lnd.add(gap=1_000)
+        await house.listening()
+        stranger = house.lnd.add()
+        house.lnd.settle(stranger)
+        await asyncio.sleep(3 * OVERLAP.total_seconds())
+        house.paid()
+        await asyncio.sleep(TWO_SCANS_SECONDS)
+        await house.workers.kill()
+        house.lnd.renumber_invoices(fewer_by=900)
+        await house.listening()
+
+        assert house.workers.listened.resets == 1
+        assert house.world.emitted == {stranger: 1}
+
+    in_virtual_time(story())
+
+
+def test_a_past_that_lnd_streams_once_more_is_not_told_once_more() -> None:
+    """Of its newest invoices only one has settled, and that before all the others."""
+
+    async def story() -> None:
+        house = await House().listening()
+        older = [house.lnd.add() for _ in range(10 * RECENT_INVOICES)]
+        first_to_settle = house.lnd.add()
+        for _ in range(99):
+            house.lnd.add()
+        for each in (first_to_settle, *older):
+            house.lnd.settle(each)
+        await asyncio.sleep(TWO_SCANS_SECONDS)
+        house.lnd.cut()
+        await asyncio.sleep(TWO_SCANS_SECONDS)
+
+        assert house.world.emitted == dict.fromkeys([first_to_settle, *older], 1)
+
+    in_virtual_time(story())
+
+
 def test_an_index_that_stands_for_another_invoice_now_is_noticed() -> None:
     """A database that was restored, and has grown beyond what we knew before we looked."""
 
@@ -290,6 +353,7 @@ def test_what_settles_in_the_middle_of_a_scan_is_not_passed_over() -> None:
         on_the_last_page = house.ours()
         house.lnd.trouble.deaf = True
         await house.listening()
+        await asyncio.sleep(20)
         house.lnd.answers_after_seconds = 10.0
         pages = house.lnd.pages
         await happens(lambda: house.lnd.pages == pages + 2)
@@ -375,16 +439,19 @@ def test_lnds_clock_may_be_hours_behind() -> None:
 # A connection in trouble.
 
 
-@pytest.mark.parametrize("jitter", [0.0, 0.5, 1.0])
-def test_a_stream_that_closes_at_once_each_time_makes_no_busy_loop(jitter: float) -> None:
+@pytest.mark.parametrize(("jitter", "at_most"), [(0.0, 6_000), (0.5, 60), (1.0, 40)])
+def test_a_stream_that_closes_at_once_each_time_makes_no_busy_loop(
+    jitter: float, at_most: int
+) -> None:
+    """If chance always gave the shortest pause, that would still be a tenth of a second."""
+
     async def story() -> None:
         house = House(jitter=jitter)
         house.lnd.trouble.closes_at_once = True
         house.workers.start()
-        await asyncio.sleep(3_600)
-        # Without jitter the shortest pause is a tenth of a second; with it, half a minute.
-        assert house.lnd.connections <= {0.0: 40_000, 0.5: 300, 1.0: 150}[jitter]
-        assert house.lnd.pages <= house.lnd.connections + 3 * 3_600 / 2 + 100
+        await asyncio.sleep(600)
+        assert house.lnd.connections <= at_most
+        assert house.lnd.pages - house.lnd.connections <= 2 * 600 / 2
         paid = house.paid()
         await asyncio.sleep(TWO_SCANS_SECONDS)
 
@@ -460,12 +527,12 @@ def test_a_stream_is_not_blamed_for_what_we_have_not_read_yet() -> None:
     async def story() -> None:
         house = await House().listening()
         await asyncio.sleep(100)
-        house.world.takes_seconds = 20.0
+        house.world.takes_seconds = 60.0
         paid = []
-        for _ in range(5 * AT_ONCE):
+        for _ in range(20 * AT_ONCE):
             paid.append(house.paid())
-            await asyncio.sleep(1)
-        await asyncio.sleep(600)
+            await asyncio.sleep(0.25)
+        await asyncio.sleep(3_000)
 
         assert house.workers.reports.lost == []
         assert house.world.effects == dict.fromkeys(paid, 1)
@@ -509,7 +576,12 @@ def test_what_cannot_be_told_delays_nobody_else() -> None:
         await happens(lambda: house.world.effects[paid])
 
         assert asyncio.get_running_loop().time() - began < 10
-        assert house.workers.listened.untold == len(poisoned)
+        told = house.workers.listened
+        assert (told.state, told.untold) == (StreamState.CATCHING_UP, len(poisoned))
+        assert house.workers.reports.still_untold == len(poisoned)
+        # Four tries at first, then one in each scan, and nothing more said of it.
+        assert max(house.world.asked[each] for each in poisoned) <= 12
+        assert sorted(house.workers.reports.untold) == sorted(poisoned)
 
     in_virtual_time(story())
 
@@ -581,6 +653,39 @@ def test_not_too_many_are_told_at_once() -> None:
     in_virtual_time(story())
 
 
+def test_a_long_telling_does_not_put_off_the_next_scan() -> None:
+    async def story() -> None:
+        house = House()
+        house.world.takes_seconds = 10.0
+        for _ in range(20 * AT_ONCE):
+            house.paid()
+        await house.listening()
+        house.lnd.trouble.deaf = True
+        late = house.paid()
+        await asyncio.sleep(TWO_SCANS_SECONDS)
+
+        assert house.world.effects[late] == 1
+
+    in_virtual_time(story())
+
+
+def test_a_long_list_is_read_less_often() -> None:
+    async def story() -> None:
+        house = House()
+        for _ in range(3 * PAGE):
+            house.ours()
+        house.lnd.answers_after_seconds = 5.0
+        await house.listening()
+        await asyncio.sleep(300)
+        pages = house.lnd.pages
+        await asyncio.sleep(3_600)
+
+        # Four pages make a scan; it may take a twentieth of the time.
+        assert 4 <= house.lnd.pages - pages <= 3_600 / 20 / 5 + 4
+
+    in_virtual_time(story())
+
+
 # Rounds.
 
 
@@ -635,23 +740,20 @@ def test_what_is_pending_stays_known_though_a_first_listing_was_interrupted() ->
     in_virtual_time(story())
 
 
-def test_what_could_not_be_told_stays_known_though_a_first_listing_was_interrupted() -> None:
+def test_a_first_listing_does_not_pass_what_could_not_be_told() -> None:
     async def story() -> None:
-        house = Bootstrapping()
-        for _ in range(4 * PAGE):
-            house.paid()
-        poisoned = house.paid()
-        for _ in range(4 * PAGE):
-            house.paid()
+        house = House()
+        paid = [house.paid() for _ in range(4 * PAGE)]
+        poisoned = paid[PAGE]
         house.world.poisoned.add(poisoned)
-        await house.interrupted()
         house.workers.start()
-        await asyncio.sleep(100)
+        await asyncio.sleep(TWO_SCANS_SECONDS)
         await house.workers.kill()
+        assert house.workers.saved.cursor.listed_to == PAGE
         house.world.poisoned.clear()
-        await house.is_complete()
+        await house.listening()
 
-        assert house.world.effects[poisoned] == 1
+        assert house.world.effects == dict.fromkeys(paid, 1)
 
     in_virtual_time(story())
 
@@ -687,6 +789,19 @@ def test_a_cursor_moves_up_behind_what_has_ended() -> None:
         await asyncio.sleep(TWO_SCANS_SECONDS)
 
         assert house.workers.listened.cursor.pending_from == index + 2 * RECENT_INVOICES + 1
+
+    in_virtual_time(story())
+
+
+def test_a_round_ends_between_two_scans() -> None:
+    async def story() -> None:
+        house = House()
+        for _ in range(3 * PAGE):
+            house.paid()
+        house.lnd.answers_after_seconds = 20.0
+        listened = await house.workers.one_round(seconds=30)
+
+        assert listened.cursor.complete
 
     in_virtual_time(story())
 

@@ -51,6 +51,7 @@ class World:
     heard: list[tuple[PaymentHash, LndInvoiceState]] = field(default_factory=list)
     effects: Counter[PaymentHash] = field(default_factory=Counter)
     events: set[PaymentHash] = field(default_factory=set)
+    emitted: Counter[PaymentHash] = field(default_factory=Counter)
     at_once: int = 0
     most_at_once: int = 0
 
@@ -80,6 +81,7 @@ class World:
             return Route.NOBODY
         # An event's id is made of the hash: the same, emitted again, is one and the same event.
         self.events.add(payment_hash)
+        self.emitted[payment_hash] += 1
         return Route.ANNOUNCED
 
 
@@ -92,6 +94,7 @@ class Reports:
     untold: list[PaymentHash] = field(default_factory=list)
     lost: list[str] = field(default_factory=list)
     resets: int = 0
+    still_untold: int = 0
 
     def settlement(self, *, managed: bool, lag: timedelta) -> None:
         self.settlements[managed] += 1
@@ -100,6 +103,9 @@ class Reports:
     def not_told(self, payment_hash: PaymentHash, because: str) -> None:
         assert because
         self.untold.append(payment_hash)
+
+    def scanned(self, *, untold: int) -> None:
+        self.still_untold = untold
 
     def disconnected(self, because: str, *, lost: bool) -> None:
         if lost:
@@ -138,14 +144,18 @@ class Workers:
 
     def start(self) -> None:
         so_far = self._saved.interrupted() if self._was_killed else self._saved
-        self._listener = Listener(
-            "alice", self._lnd, self._world, self.reports, so_far, draw=self._draw
-        )
-        until = VirtualDatetime.now(UTC) + FOR_EVER
+        listener = self._listener = self._new_listener(so_far)
         self._work = [
-            asyncio.create_task(self._rounds(self._listener, until)),
+            asyncio.create_task(self._rounds(listener)),
             asyncio.create_task(self._beat()),
         ]
+
+    async def one_round(self, seconds: float) -> Listened:
+        until = VirtualDatetime.now(UTC) + timedelta(seconds=seconds)
+        return await self._new_listener(self._saved).run(until, self.shown)
+
+    def _new_listener(self, so_far: Listened) -> Listener:
+        return Listener("alice", self._lnd, self._world, self.reports, so_far, draw=self._draw)
 
     async def kill(self) -> None:
         """What was not in a heartbeat is forgotten, and what was under way is not finished."""
@@ -157,7 +167,8 @@ class Workers:
         self._listener = None
         self._was_killed = True
 
-    async def _rounds(self, listener: Listener, until: datetime) -> None:
+    async def _rounds(self, listener: Listener) -> None:
+        until = VirtualDatetime.now(UTC) + FOR_EVER
         while True:
             # As the workflow does: operators see what the last round came back with.
             self.shown = (await listener.run(until, self.shown)).state
