@@ -90,6 +90,12 @@ class InvoiceActivities:
         connection = self._nodes.connection(ask.node)
         if not connection.holds(Role.INVOICE):
             raise CredentialError(f"this worker holds no invoice macaroon of {ask.node}")
+        if ask.hold and not connection.holds(Role.OBSERVE):
+            raise CredentialError(
+                f"a hold invoice needs the observe macaroon of {ask.node}: it must be decided by "
+                "the chain's height"
+            )
+        await self._check_not_elsewhere(ask)
         node = self._nodes.invoices(ask.node)
         preimage, payment_hash = self._identity(ask)
         try:
@@ -118,10 +124,25 @@ class InvoiceActivities:
         )
         return created
 
+    async def _check_not_elsewhere(self, ask: InvoiceRequest) -> None:
+        """A key names one invoice; the same key on another node is another request.
+
+        As far as Temporal remembers. On the same node LND itself remembers.
+        """
+        if len(list(self._nodes)) == 1:
+            return
+        elsewhere = self._client.list_workflows(
+            f"WorkflowType = 'InvoiceWorkflow' AND {attributes.KEY} = '{ask.key}'"
+            f" AND {attributes.NODE} != '{ask.node}'",
+            limit=1,
+        )
+        async for _ in elsewhere:
+            raise _reused(ask)
+
     def _identity(self, ask: InvoiceRequest) -> tuple[Preimage | None, PaymentHash]:
         if ask.hold and ask.hold.payment_hash:
             return None, ask.hold.payment_hash
-        preimage = self._key.preimage_of(ask.key)
+        preimage = self._key.preimage_of(ask.node, ask.key)
         return preimage, preimage.hash()
 
     async def _watch_over(self, order: InvoiceOrder, state: LndInvoiceState) -> None:
@@ -282,13 +303,12 @@ class InvoiceActivities:
 
         Raises DeliveryErrors, and says nothing where the answer is no verdict.
         """
-        payment_hash = ask.view.receipt.payment_hash
+        # A number for each time that it is asked: who drops duplicates must still hear it.
+        question = f"ask-{ask.view.receipt.payment_hash}-{activity.info().activity_id}"
         body = ask.view.model_dump_json().encode()
         try:
             async with heartbeating():
-                answer = await until_shutdown(
-                    self._webhooks.send(ask.endpoint, f"ask-{payment_hash}", body)
-                )
+                answer = await until_shutdown(self._webhooks.send(ask.endpoint, question, body))
             return Decided.model_validate_json(answer.body)
         except ValidationError:
             unclear = DeliveryError(

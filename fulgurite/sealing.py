@@ -63,13 +63,14 @@ class UnsealingKey:
         """For writing the key file, and nothing else."""
         return bytes(self._key).hex()
 
-    def preimage_of(self, key: str) -> Preimage:
-        """The preimage of the invoice that a caller's key stands for: always the same one.
+    def preimage_of(self, node: str, key: str) -> Preimage:
+        """The preimage of the invoice that a caller's key stands for on a node: always the same.
 
         So a repeated call makes the same invoice, also when Temporal has forgotten the first,
-        and a crash between LND's invoice and its answer leaves nothing behind.
+        and a crash between LND's invoice and its answer leaves nothing behind. Never the same
+        on two nodes: once one of them has shown it, anybody on the way could take the other's.
         """
-        label = f"fulgurite/invoice/1/{key}".encode()
+        label = f"fulgurite/invoice/1/{node}/{key}".encode()
         return Preimage(hmac.digest(bytes(self._key), label, "sha256"))
 
     def open(self, sealed: Sealed) -> Preimage:

@@ -41,6 +41,17 @@ DECIDING = (
         killers=(f"{_RELAY}a_payment_that_ended_without_a_verdict_gives_nothing_back",),
     ),
     Mutant(
+        name="upstream-back-is-the-end",
+        incident="I",
+        harm="upstream went back, and nobody follows the payment that is still in flight",
+        path="fulgurite/relays/states.py",
+        old="Edge(_S.PAYING, _E.UPSTREAM_LOST, _S.LOSS_POSSIBLE,",
+        new="Edge(_S.PAYING, _E.UPSTREAM_LOST, _S.CANCELED,",
+        killers=(f"{_RELAY}who_takes_upstream_back_in_flight_is_told_of_and_downstream_followed",),
+    ),
+    # Invariant 7: upstream is not given back while downstream is open, nor taken without a
+    # preimage that outlives a crash.
+    Mutant(
         name="a-relays-invoice-has-a-default",
         incident="invariant 7",
         harm="upstream's own workflow cancels it after a while, whatever downstream does",
@@ -82,7 +93,7 @@ DECIDING = (
         incident="invariant 7",
         harm="LND writes an invoice, the worker dies, and nobody has its preimage",
         path="activities/invoices.py",
-        old="        preimage = self._key.preimage_of(ask.key)",
+        old="        preimage = self._key.preimage_of(ask.node, ask.key)",
         new="        preimage = Preimage.generate()",
         killers=(f"{_ACTIVITIES}a_crash_after_lnd_wrote_the_invoice_leaves_the_same_preimage",),
     ),

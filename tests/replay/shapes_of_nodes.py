@@ -18,9 +18,7 @@ from workflows.relay import RelayWorkflow
 
 async def _listening(on: Recording) -> None:
     """Until operators have been shown that it listens, which takes a minute."""
-    stream = on.temporal.get_workflow_handle_for(
-        InvoiceStreamWorkflow.run, ids.invoice_stream_id("bob")
-    )
+    stream = on.temporal.get_workflow_handle(ids.invoice_stream_id("bob"))
     async with on.worker():
 
         async def ask() -> StreamView:

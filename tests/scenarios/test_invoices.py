@@ -42,7 +42,8 @@ async def test_what_is_asked_for_is_what_lnd_writes(home: House, client: Fulguri
     assert (told.memo, told.expiry, told.cltv_expiry) == (request.memo, 1_234, 55)
     assert told.payment_request == created.payment_request
     # Made by us and given to LND: it settles without asking anybody.
-    assert told.r_preimage == home.settings.unsealing_key().preimage_of(request.key).reveal()
+    key = home.settings.unsealing_key()
+    assert told.r_preimage == key.preimage_of(request.node, request.key).reveal()
 
 
 async def test_a_description_may_be_given_by_its_hash_and_the_amount_left_to_the_payer(
@@ -67,6 +68,24 @@ async def test_the_same_request_gives_the_same_invoice(
 
     assert again == first
     await assert_made_once(home, first.payment_request)
+
+
+async def test_a_key_of_one_node_makes_nothing_on_another(
+    home: House, client: FulguriteClient
+) -> None:
+    """What one node has shown as a preimage must never be another's."""
+    request = to_receive()
+    await client.create_invoice(request)
+    before = await home.network.nodes["bob"].list_invoices()
+    assert request.node != "bob"
+
+    async def is_indexed() -> bool:
+        return request.key in [each.key async for each in client.list_invoices(node=request.node)]
+
+    await eventually(is_indexed, what="an invoice in Temporal's index")
+    with pytest.raises(KeyReusedError):
+        await client.create_invoice(request.model_copy(update={"node": "bob"}))
+    assert await home.network.nodes["bob"].list_invoices() == before
 
 
 async def test_fifty_callers_at_once_get_one_invoice(home: House, client: FulguriteClient) -> None:

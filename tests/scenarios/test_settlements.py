@@ -238,7 +238,7 @@ async def test_the_happy_path_costs_little_and_keeps_its_secret(
     await home.network.nodes["alice"].pay(created.payment_request)
     await invoice.settled()
 
-    preimage = home.settings.unsealing_key().preimage_of(request.key).reveal()
+    preimage = home.settings.unsealing_key().preimage_of(request.node, request.key).reveal()
     of_both = b""
     for name in (ids.invoice_id(created.payment_hash), ids.invoice_key_id(request.key)):
         history = await temporal.get_workflow_handle(name).fetch_history()

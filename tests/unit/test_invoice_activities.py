@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -35,6 +35,9 @@ class Node:
         self.state = state
         self.added: list[PaymentHash] = []
         self.settled: list[Preimage] = []
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(["carol"])
 
     def invoices(self, name: str) -> Node:
         assert name == "carol"

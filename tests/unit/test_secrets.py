@@ -154,3 +154,15 @@ def test_a_key_that_is_no_key_is_refused_without_being_repeated(text: str) -> No
     # The cause is gone too: libsodium's or bytes.fromhex's message could quote the key.
     assert caught.value.__cause__ is None
     assert not text or text not in "".join(traceback.format_exception_only(caught.value))
+
+
+def test_a_key_has_one_preimage_a_node_and_needs_the_private_key() -> None:
+    ours, theirs = UnsealingKey.generate(), UnsealingKey.generate()
+
+    assert ours.preimage_of("alice", "order-17") == ours.preimage_of("alice", "order-17")
+    others = [
+        ours.preimage_of("bob", "order-17"),
+        ours.preimage_of("alice", "order-18"),
+        theirs.preimage_of("alice", "order-17"),
+    ]
+    assert ours.preimage_of("alice", "order-17") not in others
