@@ -10,19 +10,12 @@ from temporalio import workflow
 from temporalio.exceptions import (
     ActivityError,
     ApplicationError,
-    FailureError,
-    is_cancelled_exception,
 )
 
-from fulgurite import ids
 from fulgurite.errors import InvalidRequestError
-from fulgurite.events.catalogue import OF_INVOICE, EventType, event
+from fulgurite.events.catalogue import OF_INVOICE, EventType
 from fulgurite.identity import PaymentHash
-from fulgurite.invoices.calls import (
-    ASK_CALLBACK,
-    Asking,
-    InvoiceOf,
-)
+from fulgurite.invoices.calls import InvoiceOf
 from fulgurite.invoices.progress import InvoiceOrder, InvoiceProgress
 from fulgurite.invoices.receipts import (
     InvoiceReceipt,
@@ -38,18 +31,15 @@ from fulgurite.invoices.requests import (
     Verdict,
 )
 from fulgurite.invoices.states import INVOICE, InvoiceEvent, InvoiceState, LndInvoiceState
-from fulgurite.model import Model
 from workflows import at_lnd, metrics, search_attributes
-from workflows.announcing import emit
-from workflows.calling import read_signal, refusal, refused, try_on
+from workflows.calling import read_signal, refusal, refused
+from workflows.invoice_news import InvoiceNews
 
 # LND cancels by its own clock, a moment after the expiry; then its word is final.
 _AFTER_EXPIRY = timedelta(seconds=2)
 _FIRST_PAUSE, _LONGEST_PAUSE = timedelta(seconds=2), timedelta(minutes=1)
 _TAKE_STOCK = timedelta(hours=6)
 _PAUSE_AFTER_DEFECT = timedelta(seconds=10)
-_ASK_AT_MOST = timedelta(minutes=2)
-_ASK_AGAIN, _ASK_AGAIN_LATER = timedelta(seconds=15), timedelta(minutes=5)
 
 
 @workflow.defn(name="InvoiceWorkflow")
@@ -67,7 +57,7 @@ class InvoiceWorkflow:
         self._progress = order.carried or InvoiceProgress()
         self._heard = [order.heard] if order.heard else []
         self._cancel: InvoiceCancellation | None = None
-        self._telling = asyncio.Lock()
+        self._world = InvoiceNews(self._invoice, self._progress)
         self._this = InvoiceOf(node=self._node, payment_hash=self._hash, payee=order.invoice.payee)
 
     @workflow.run
@@ -81,7 +71,7 @@ class InvoiceWorkflow:
                 # An order like any other: LND must be told, and has the last word.
                 cancellation = InvoiceCancellation(by="canceled in Temporal")
                 if why := self._only_its_workflow_may_cancel:
-                    self._note(f"{cancellation.by}: {why}")
+                    self._world.note(f"{cancellation.by}: {why}")
                 else:
                     self._cancel = self._cancel or cancellation
         return story.result()
@@ -132,7 +122,7 @@ class InvoiceWorkflow:
                 pause = min(pause * 2, _LONGEST_PAUSE)
                 if _history_is_long():
                     return
-        await self._announce(EventType.INVOICE_EXPIRED)
+        await self._world.announce(EventType.INVOICE_EXPIRED)
         over = self._invoice.expires_at + timedelta(
             seconds=self._invoice.request.late_watch_seconds
         )
@@ -146,7 +136,7 @@ class InvoiceWorkflow:
             Verdict.CANCEL if self._cancel else progress.verdict_of_policy(hold)
         )
         if verdict is None:
-            asking = asyncio.create_task(self._ask_for_a_verdict(hold))
+            asking = asyncio.create_task(self._world.ask_for_a_verdict(hold, lambda: self._decided))
             try:
                 verdict = await self._verdict_in_time(hold)
             finally:
@@ -180,41 +170,9 @@ class InvoiceWorkflow:
                 # Before anybody is told: an order that comes meanwhile comes too late, and is
                 # not taken.
                 progress.verdict = hold.default
-            self._note(f"nobody decided in time: {hold.default}")
-            await self._announce(EventType.INVOICE_UNDECIDED)
+            self._world.note(f"nobody decided in time: {hold.default}")
+            await self._world.announce(EventType.INVOICE_UNDECIDED)
         return progress.verdict
-
-    async def _ask_for_a_verdict(self, hold: Hold) -> None:
-        """Whoever the policy names, until somebody has decided."""
-        progress, pause = self._progress, _ASK_AGAIN
-        while hold.workflow_id and not progress.asked:
-            progress.asked = await self._signal(hold.workflow_id, "invoice_accepted", self._view())
-            if not progress.asked:
-                await workflow.sleep(pause, summary=f"signal {hold.workflow_id[:100]} again")
-                pause = min(pause * 2, _ASK_AGAIN_LATER)
-        while hold.callback and progress.verdict is None:
-            try:
-                decided = await try_on(
-                    ids.webhook_queue(hold.callback),
-                    ASK_CALLBACK,
-                    Asking(endpoint=hold.callback, view=self._view()),
-                    at_most=_ASK_AT_MOST,
-                    start_within=_ASK_AT_MOST,
-                    summary=f"ask {hold.callback}",
-                )
-            except ActivityError as error:
-                if is_cancelled_exception(error):
-                    return  # somebody else has decided
-                self._note(f"{hold.callback} did not decide: {error.cause or error}")
-            else:
-                if progress.verdict or self._cancel:
-                    return  # somebody else was faster
-                if decided.verdict in {Verdict.SETTLE, Verdict.CANCEL}:
-                    progress.verdict = decided.verdict
-                    self._note(f"{hold.callback} says {decided.verdict}")
-                    return
-            await workflow.sleep(pause, summary=f"ask {hold.callback} again")
-            pause = min(pause * 2, _ASK_AGAIN_LATER)
 
     async def _settle(self) -> None:
         settlement = self._progress.settlement
@@ -233,7 +191,7 @@ class InvoiceWorkflow:
                 await self._fire(InvoiceEvent.UNUSABLE, reason.message)
                 return
             # Ours is right, so the worker is not: it waits for one with the key.
-            self._note(f"could not settle, asking again: {error.cause or error}")
+            self._world.note(f"could not settle, asking again: {error.cause or error}")
             await workflow.sleep(_PAUSE_AFTER_DEFECT, summary="pause after a defect")
             return
         await self._hear_or_rest(update)
@@ -319,48 +277,10 @@ class InvoiceWorkflow:
         progress = self._progress
         progress.fire(moved_by, workflow.now(), words)
         workflow.logger.info("invoice moved", extra={"moved_by": moved_by, "state": progress.state})
-        self._show()
+        self._world.show()
         workflow.upsert_search_attributes([search_attributes.STATE.value_set(progress.state)])
         if kind := OF_INVOICE.get(progress.state):
-            await self._announce(kind)
-
-    async def _announce(self, kind: EventType, number: int | None = None) -> None:
-        """Tells the world. Once an invoice and kind, however often it is said."""
-        async with self._telling:
-            await self._tell(kind, number)
-
-    async def _tell(self, kind: EventType, number: int | None) -> None:
-        data: Model = (
-            self._view()
-            if kind in {EventType.INVOICE_ACCEPTED, EventType.INVOICE_UNDECIDED}
-            else self._progress.receipt(self._invoice)
-        )
-        news = event(
-            kind,
-            data,
-            subject=self._hash if number is None else f"{self._hash}-{number}",
-            resource=ids.invoice_id(self._hash),
-            node=self._node,
-            timestamp=workflow.now(),
-            # Not one that nobody wanted: nobody could wait for its turn.
-            after=self._progress.last_wanted,
-        )
-        if news.id in self._progress.told:
-            return  # held again, after an order that could not be carried out
-        self._progress.told.append(news.id)
-        if (await emit(news)).endpoints:
-            self._progress.last_wanted = news.id
-        if to := self._invoice.request.notify_workflow_id:
-            await self._signal(to, "fulgurite_event", news)
-
-    async def _signal(self, workflow_id: str, signal: str, data: Model) -> bool:
-        """Whether there is such a workflow to be signalled."""
-        try:
-            await workflow.get_external_workflow_handle(workflow_id).signal(signal, data)
-        except FailureError as error:
-            self._note(f"could not signal {workflow_id}: {error}")
-            return False
-        return True
+            await self._world.announce(kind)
 
     async def _carry_on_in_a_new_run(self) -> None:
         await workflow.wait_condition(workflow.all_handlers_finished)
@@ -372,16 +292,6 @@ class InvoiceWorkflow:
                     carried=self._progress,
                 )
             )
-
-    def _note(self, words: str) -> None:
-        self._progress.note(words, workflow.now())
-        self._show()
-
-    def _show(self) -> None:
-        workflow.set_current_details(self._progress.details(self._invoice))
-
-    def _view(self) -> InvoiceView:
-        return self._progress.view(self._invoice)
 
     def _decided_by(self) -> str:
         progress = self._progress
@@ -410,14 +320,14 @@ class InvoiceWorkflow:
         if attempt and self._progress.state is InvoiceState.EXPIRED:
             progress = self._progress
             if progress.late(attempt):
-                self._note(f"a late payer came with {attempt.amount_msat}")
-                await self._announce(EventType.INVOICE_LATE_ATTEMPT, progress.late_attempts)
+                self._world.note(f"a late payer came with {attempt.amount_msat}")
+                await self._world.announce(EventType.INVOICE_LATE_ATTEMPT, progress.late_attempts)
 
     @workflow.update
     def settle(self, settlement: Settlement) -> InvoiceView:
         """Take what is held. The order is durable once this returns; LND is told next."""
         self._take(settlement)
-        return self._view()
+        return self._world.view()
 
     @settle.validator
     def _may_settle(self, settlement: Settlement) -> None:
@@ -441,7 +351,7 @@ class InvoiceWorkflow:
     def cancel(self, cancellation: InvoiceCancellation) -> InvoiceView:
         """Call it off. The order is durable once this returns; LND is told next."""
         self._cancel = cancellation
-        return self._view()
+        return self._world.view()
 
     @cancel.validator
     def _may_cancel(self, cancellation: InvoiceCancellation) -> None:
@@ -483,11 +393,11 @@ class InvoiceWorkflow:
                     self._check_not_decided()
                     self._cancel = cancellation
         except ApplicationError as too_late:
-            self._note(f"{by} says {decision.verdict}: {too_late.message}")
+            self._world.note(f"{by} says {decision.verdict}: {too_late.message}")
 
     @workflow.query
     def view(self) -> InvoiceView:
-        return self._view()
+        return self._world.view()
 
     @property
     def _only_its_workflow_may_cancel(self) -> str:
