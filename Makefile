@@ -57,6 +57,7 @@ lint: setup ## ruff, mypy --strict, one-way imports, and that everything generat
 	@PATH=$(CURDIR)/$(VENV)/bin:$$PATH $(RUN) -m protos.generate --check
 	@$(RUN) -m starter.schemas --check
 	@$(RUN) -m docs.generate --check
+	@$(RUN) -m mutants --check
 
 .PHONY: bench
 bench: setup ## the figures of docs/performance.md, as ratios within one run

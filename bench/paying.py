@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import uuid
 from statistics import median
 
-from bench.baselines import OneActivity, OneLocalActivity
-from bench.running import BASELINE_QUEUE, Act, Bench, latencies, p99, rate, say, spread
+from bench.running import Act, Bench, latencies, p99, rate, say, spread
 from devnet.cost import cost
 from devnet.node import TestInvoice
 from fulgurite.money import FeeLimit
@@ -19,7 +17,7 @@ _AMOUNT_MSAT = 1_000_000
 
 
 class Paying:
-    """The contestants. Each takes an invoice, though the empty workflows do nothing with it."""
+    """Payments of ours, and LND's own."""
 
     def __init__(self, bench: Bench) -> None:
         self._bench = bench
@@ -47,20 +45,6 @@ class Paying:
         if [update async for update in stream][-1].status != lightning_pb2.Payment.SUCCEEDED:
             raise RuntimeError("a raw payment of the bench failed")
 
-    async def one_activity(self, _: TestInvoice) -> None:
-        await self._bench.temporal.execute_workflow(
-            OneActivity.run, "x", id=f"bench/{uuid.uuid4()}", task_queue=BASELINE_QUEUE
-        )
-
-    async def one_local_activity(self, _: TestInvoice) -> None:
-        await self._bench.temporal.execute_workflow(
-            OneLocalActivity.run,
-            "x",
-            id=f"bench/{uuid.uuid4()}",
-            task_queue=BASELINE_QUEUE,
-            request_eager_start=True,
-        )
-
     async def invoices(self, payee: str, count: int) -> list[TestInvoice]:
         node = self._bench.nodes[payee]
         return [await node.invoice(_AMOUNT_MSAT) for _ in range(count)]
@@ -77,12 +61,12 @@ class Paying:
         )
 
 
-async def against_nothing(paying: Paying, rounds: int, count: int) -> None:
+async def against_nothing(bench: Bench, paying: Paying, rounds: int, count: int) -> None:
     """Payments on the network against the two empty workflows."""
     contestants: dict[str, Act[TestInvoice]] = {
         "payment": paying.pay,
-        "one activity": paying.one_activity,
-        "one local activity, eager": paying.one_local_activity,
+        "one activity": bench.one_activity,
+        "one local activity, eager": bench.one_local_activity,
     }
     rates: dict[str, list[float]] = {name: [] for name in contestants}
     for _ in range(rounds + 1):
@@ -123,6 +107,6 @@ async def measure(bench: Bench, kind: str, rounds: int, count: int) -> None:
     paying = Paying(bench)
     say(f"happy path: {await paying.cost_of_one()}")
     if kind == "simulated":
-        await against_nothing(paying, rounds, count)
+        await against_nothing(bench, paying, rounds, count)
     else:
         await against_raw(paying, rounds, count)

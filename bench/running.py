@@ -6,6 +6,7 @@ import asyncio
 import json
 import sys
 import time
+import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -29,7 +30,7 @@ from nodes.webhooks.sender import Webhooks
 from starter.client import FulguriteClient
 from starter.connect import connect
 
-BASELINE_QUEUE = "bench"
+_BASELINE_QUEUE = "bench"
 
 Thing = TypeVar("Thing")
 Act = Callable[[Thing], Awaitable[object]]
@@ -43,6 +44,20 @@ class Bench:
     temporal: Client
     client: FulguriteClient
     alice: grpc.aio.Channel  # LND alone, on a connection that stands: what no durability costs
+
+    async def one_activity(self, _: object) -> None:
+        await self.temporal.execute_workflow(
+            OneActivity.run, "x", id=f"bench/{uuid.uuid4()}", task_queue=_BASELINE_QUEUE
+        )
+
+    async def one_local_activity(self, _: object) -> None:
+        await self.temporal.execute_workflow(
+            OneLocalActivity.run,
+            "x",
+            id=f"bench/{uuid.uuid4()}",
+            task_queue=_BASELINE_QUEUE,
+            request_eager_start=True,
+        )
 
 
 @asynccontextmanager
@@ -60,7 +75,7 @@ async def prepared(kind: str, state_dir: Path) -> AsyncIterator[Bench]:
             await stack.enter_async_context(each)
         baselines = Worker(
             temporal,
-            task_queue=BASELINE_QUEUE,
+            task_queue=_BASELINE_QUEUE,
             workflows=[OneActivity, OneLocalActivity],
             activities=[nothing],
         )

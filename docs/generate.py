@@ -29,12 +29,14 @@ from fulgurite.payments.states import (
     PaymentState,
     worth_another_attempt,
 )
+from fulgurite.relays.states import RELAY, RelayState
 from starter.schemas import event_file_name
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = (
     ROOT / "docs" / "payments.md",
     ROOT / "docs" / "invoices.md",
+    ROOT / "docs" / "relays.md",
     ROOT / "docs" / "events.md",
     ROOT / "README.md",
 )
@@ -113,6 +115,9 @@ PARTS: Mapping[str, Callable[[], str]] = {
     "invoice-meanings": partial(states, INVOICE, InvoiceState),
     "invoice-edges": partial(edges, INVOICE),
     "hold-policies": hold_policies,
+    "relay-states": partial(diagram, RELAY),
+    "relay-meanings": partial(states, RELAY, RelayState),
+    "relay-edges": partial(edges, RELAY),
     "events": events,
     "tries": tries,
     "delivery-meanings": partial(states, DELIVERY, DeliveryState),

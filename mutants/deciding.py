@@ -8,6 +8,7 @@ _ACTIVITIES = "tests/unit/test_invoice_activities.py::test_"
 _NODE = "tests/unit/test_node_invoices.py::test_"
 _PROGRESS = "tests/unit/test_invoice_progress.py::test_"
 _RELAY = "tests/properties/test_relay_courses.py::test_"
+_SECRETS = "tests/unit/test_secrets.py::test_"
 _LATE = "tests/scenarios/test_late_payers.py::test_"
 
 DECIDING = (
@@ -237,6 +238,15 @@ DECIDING = (
         old="            if request.hold:\n",
         new="            if request.hold and preimage is None:\n",
         killers=(f"{_NODE}lnd_never_gets_the_preimage_of_a_hold_invoice",),
+    ),
+    Mutant(
+        name="two-nodes-share-a-preimage",
+        incident="invariant 11",
+        harm="who has paid one node's invoice can take what is on its way to the other's",
+        path="fulgurite/sealing.py",
+        old='f"fulgurite/invoice/1/{node}/{key}"',
+        new='f"fulgurite/invoice/1/{key}"',
+        killers=(f"{_SECRETS}a_key_has_one_preimage_a_node_and_needs_the_private_key",),
     ),
     Mutant(
         name="a-refusal-quotes-the-preimage",

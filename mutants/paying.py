@@ -5,6 +5,7 @@ from __future__ import annotations
 from mutants.mutant import Mutant
 
 _DISPATCHING = "tests/properties/test_dispatching.py::test_"
+_TOGETHER = "tests/properties/test_dispatching_together.py::test_"
 _LIFECYCLE = "tests/properties/test_lifecycle.py::test_"
 _PROGRESS = "tests/properties/test_progress.py::test_"
 _NODE = "tests/unit/test_node_payments.py::test_"
@@ -203,6 +204,17 @@ PAYING = (
         new='        Edge(_S.STUCK, _E.SETTLED, _S.SUCCEEDED, "LND\'s verdict"),\n'
         '        Edge(_S.STUCK, _E.DISPATCHED, _S.DISPATCHING, "try harder"),',
         killers=(f"{_LIFECYCLE}another_attempt_begins_only_where_the_last_one_has_failed",),
+    ),
+    # X: a lock of the whole process, held for as long as a payment takes.
+    Mutant(
+        name="one-payment-at-a-time",
+        incident="X",
+        harm="each payment that hangs holds up all others for as long as the fast path waits",
+        path="activities/payments.py",
+        old="            async with heartbeating(WHILE_SENDING_SECONDS):\n",
+        new='            self._one = getattr(self, "_one", asyncio.Lock())\n'
+        "            async with self._one, heartbeating(WHILE_SENDING_SECONDS):\n",
+        killers=(f"{_TOGETHER}payments_that_hang_hold_up_no_other_payment",),
     ),
     # Invariant 11: no secret in plain text.
     Mutant(

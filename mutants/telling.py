@@ -6,6 +6,7 @@ from mutants.mutant import Mutant
 
 _ADDRESSES = "tests/webhooks/test_addresses.py::test_"
 _ANNOUNCER = "tests/unit/test_announcer.py::test_"
+_CONFIG = "tests/webhooks/test_config.py::test_"
 _DELIVERY = "tests/unit/test_event_delivery.py::test_"
 _GUARDING = "tests/webhooks/test_guarding.py::test_"
 _RECOVERING = "tests/webhooks/test_recovering.py::test_"
@@ -138,6 +139,15 @@ TELLING = (
         killers=(f"{_ADDRESSES}no_url_leads_to_a_forbidden_host_whatever_its_spelling",),
     ),
     Mutant(
+        name="urls-are-not-checked-when-configured",
+        incident="V",
+        harm="a URL that leads inside is found out when the first webhook is due, or never",
+        path="nodes/webhooks/config.py",
+        old="            check_url(self.url, self.allow_networks)",
+        new="            pass",
+        killers=(f"{_CONFIG}an_unsafe_url_is_refused_when_it_is_configured",),
+    ),
+    Mutant(
         name="the-environments-proxy-is-used",
         incident="V",
         harm="a proxy connects to where our own sockets would not",
@@ -240,6 +250,6 @@ TELLING = (
         path="nodes/webhooks/config.py",
         old="Field(repr=False, description=",
         new="Field(description=",
-        killers=("tests/webhooks/test_config.py::test_an_endpoint_is_printed_without_its_url",),
+        killers=(f"{_CONFIG}an_endpoint_is_printed_without_its_url",),
     ),
 )

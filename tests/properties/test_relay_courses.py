@@ -7,9 +7,12 @@ be given at that moment.
 from __future__ import annotations
 
 from typing import Any
+from unittest import mock
 
 import pytest
+from temporalio.exceptions import ApplicationError
 
+from fulgurite.events.catalogue import EventType
 from fulgurite.invoices.requests import Verdict
 from fulgurite.payments.states import PaymentStatus
 from fulgurite.relays.receipts import RelayReceipt
@@ -73,8 +76,27 @@ def test_who_calls_it_off_in_flight_stops_nothing_that_is_sent() -> None:
 
 
 @pytest.mark.parametrize("steps", range(1, 9))
-def test_a_new_run_has_the_preimage_that_the_one_before_it_had(steps: int) -> None:
+def test_a_new_run_while_it_pays_loses_nothing(steps: int) -> None:
     assert_taken(*course(new_run_after_steps=[steps], **SETTLES_LATE))
+
+
+def test_a_new_run_has_the_preimage_that_the_one_before_it_had() -> None:
+    """The history is full just when LND, which is to take the money, is away."""
+    settle, away = ModelWorld._invoice_settle, ApplicationError("the node is away")
+    fails = [away]
+
+    def fails_once(world: ModelWorld, ask: Any) -> Any:
+        if fails:
+            world.script.new_run_after_steps.append(0)
+            raise fails.pop()
+        return settle(world, ask)
+
+    with mock.patch.object(ModelWorld, "_invoice_settle", fails_once):
+        receipt, world = course(orders=[Order.GONE] * 3)
+
+    assert fails == []
+    assert world.relay_run == 1
+    assert_taken(receipt, world)
 
 
 @pytest.mark.parametrize("order", [Order.IGNORED, Order.GONE])
@@ -103,6 +125,14 @@ def test_blocks_that_were_counted_long_ago_send_nothing() -> None:
     receipt, world = course(answer_seconds=[*before_the_payment, 2 * HOUR])
 
     assert (receipt.status, world.sends) == (RelayState.CANCELED, 0)
+
+
+def test_who_takes_upstream_back_in_flight_is_told_of_and_downstream_followed() -> None:
+    receipt, world = course(taken_back_after_seconds=30.0, **SETTLES_LATE)
+
+    assert receipt.status is RelayState.LOST
+    assert world.events == [EventType.RELAY_LOSS_POSSIBLE, EventType.RELAY_LOST]
+    assert world.downstream is PaymentStatus.SUCCEEDED
 
 
 def test_its_invoice_is_never_sent_back_by_a_default_of_its_own() -> None:

@@ -131,11 +131,8 @@ class ModelWorld:
     def downstream_is_open(self) -> bool:
         """Whether it is paid, or may be: in flight, on the wire, or with a run that can send."""
         may_send = self.running is not None and not self.running.done()
-        return (
-            may_send
-            or self.on_the_wire > 0
-            or self.downstream in {PaymentStatus.IN_FLIGHT, PaymentStatus.SUCCEEDED}
-        )
+        has = self.downstream in {PaymentStatus.IN_FLIGHT, PaymentStatus.SUCCEEDED}
+        return has or may_send or self.on_the_wire > 0
 
     def spawn(self, work: Any) -> asyncio.Task[Any]:
         task = asyncio.get_running_loop().create_task(work)
@@ -221,13 +218,12 @@ class ModelWorld:
 
     async def _end_downstream(self, after_seconds: float, settles: bool) -> None:
         """Its fate; or, at the end of its blocks, the chain's word: it timed out."""
-        ends_at = self.downstream_ends_at
-        if ends_at is None:
-            await asyncio.sleep(after_seconds)
-        else:
-            left = (ends_at + ON_CHAIN_BLOCKS - self.tip) * BLOCK_SECONDS
-            settles = settles and after_seconds < (ends_at - self.tip) * BLOCK_SECONDS
-            await asyncio.sleep(min(after_seconds, left))
+        lands_at, ends_at = _time() + after_seconds, self.downstream_ends_at
+        while (left := lands_at - _time()) > 0:
+            await asyncio.sleep(min(left, BLOCK_SECONDS))
+            if ends_at is not None and self.tip >= ends_at:
+                settles, lands_at = False, _time()
+                await asyncio.sleep(ON_CHAIN_BLOCKS * BLOCK_SECONDS)
         self.downstream = PaymentStatus.SUCCEEDED if settles else PaymentStatus.FAILED
         self.landed_at = _time()
         self._landed.set()

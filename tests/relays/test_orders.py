@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from copy import deepcopy
 from typing import Any
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from temporalio.exceptions import ApplicationError
 
@@ -58,12 +59,33 @@ scripts = st.builds(
 )
 
 
+def a_script(**what: Any) -> Script:
+    """Everything at once and as it should be, but for `what`."""
+    smooth: dict[str, Any] = {
+        "held_after_seconds": 0.5,
+        "fates": [],
+        "runs": [],
+        "orders": [],
+        "other_orders": Order.OBEYED,
+        "nudges": [],
+        "answer_seconds": [],
+        "local_fails": [],
+        "taken_back_after_seconds": None,
+        "canceled_after_seconds": None,
+        "ended_after_seconds": None,
+        "gone_seconds": HOUR,
+        "blocks_meanwhile": 0,
+        "new_run_after_steps": [],
+    }
+    return Script(**smooth | what)
+
+
 class Course:
     """One relay, through every run of it, until it has a receipt."""
 
     def __init__(self, script: Script) -> None:
+        self._script = script = deepcopy(script)
         self.world = ModelWorld(PLAN, script)
-        self._script = script
         self._relay: RelayWorkflow | None = None
 
     async def run(self) -> RelayReceipt | None:
@@ -123,11 +145,18 @@ class Course:
 
 
 @settings(
-    max_examples=1_000,
+    max_examples=300,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
 @given(scripts)
+# Ended by force when LND has settled and nobody has heard of it, and when it is taken back
+# while nobody is there to see it.
+@example(a_script(ended_after_seconds=2.25))
+@example(a_script(fates=[(DAY, True)], ended_after_seconds=5.0, taken_back_after_seconds=30.0))
+@example(a_script(fates=[(DAY, False)], ended_after_seconds=5.0, taken_back_after_seconds=30.0))
+# What a payment that was ended by force still sends arrives when it is too late to send.
+@example(a_script(runs=[Run.FORCED_SENDING], answer_seconds=[0.1] * 5 + [118.0, 2.0]))
 def test_no_order_of_things_loses_what_a_relay_holds(script: Script) -> None:
     """The world itself asserts, at each order, that it may be given at that moment."""
     course = Course(script)

@@ -120,7 +120,7 @@ async def test_it_stays_held_past_its_time_until_the_payment_has_a_verdict(
 ) -> None:
     alice, bob, carol = (home.network.nodes[name] for name in ("alice", "bob", "carol"))
     invoice = await carol.hold_invoice(AMOUNT_MSAT)
-    request = a_relay(invoice, outgoing={"deadline_seconds": 1, "stuck_after_seconds": 1})
+    request = a_relay(invoice, outgoing={"deadline_seconds": 4, "stuck_after_seconds": 1})
     relay = await ask(temporal, request, invoice)
     paying = paid_by(alice, relay)
     await carol.wait_for_invoice(invoice, ACCEPTED)
@@ -248,7 +248,7 @@ async def test_no_route_is_taken_that_could_end_after_what_is_held(
         request = a_relay(
             invoice,
             {"node": "bob", "cltv_expiry_blocks": 148},
-            {"node": node, "deadline_seconds": NO_RETRY_SECONDS},
+            {"node": node, "deadline_seconds": 60 if reached else NO_RETRY_SECONDS},
         )
         relay = await ask(temporal, request, invoice)
         simulated.receive("bob", invoice.payment_hash)

@@ -26,6 +26,8 @@ UNKNOWN = grpc.StatusCode.UNKNOWN
         ({"final_cltv_delta": 40}, "final_cltv_delta and payment_request cannot appear"),
         ({"last_hop_pubkey": b"\2"}, "invalid vertex length"),
         ({"time_pref": 1.5}, "time preference out of range"),
+        ({"cltv_limit": 2_017}, "total time lock of 2017 exceeds max allowed 2016"),
+        ({"cltv_limit": 83}, "cltv limit 83 should be greater than 83"),
     ],
 )
 async def test_a_request_that_contradicts_itself_is_refused(
@@ -45,6 +47,16 @@ async def test_an_invoice_without_amount_needs_one(
         await send(alice, to_pay(invoice.payment_request))
     receipt = await alice.pay(invoice.payment_request, amount_msat=7_000_000)
     assert (receipt.status, receipt.value_msat) == (Payment.SUCCEEDED, 7_000_000)
+
+
+async def test_no_route_is_longer_in_blocks_than_the_limit(
+    alice: LightningNode, carol: LightningNode
+) -> None:
+    """Two hops: the last one's 80 blocks and 3 of padding, and 80 of the node in between."""
+    invoice = await carol.invoice(10_000_000)
+    for limit, status in ((162, Payment.FAILED), (163, Payment.SUCCEEDED)):
+        sent = (await send(alice, to_pay(invoice.payment_request, cltv_limit=limit)))[-1]
+        assert sent.status == status
 
 
 async def test_a_node_does_not_pay_itself_unasked(alice: LightningNode) -> None:

@@ -7,7 +7,9 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import bolt11
 import pytest
+from bolt11.models.tags import TagChar
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -95,6 +97,13 @@ def test_without_an_expiry_an_invoice_lives_for_an_hour() -> None:
     invoice = read_invoice(written(expiry_seconds=None))
 
     assert invoice.expires_at - invoice.created_at == timedelta(hours=1)
+
+
+def test_the_last_hops_blocks_are_read_and_have_the_standards_default() -> None:
+    given = bolt11.decode(written())
+    assert read_invoice(written()).final_cltv_delta_blocks == 18
+    given.tags.add(TagChar.min_final_cltv_expiry, 1_009)
+    assert read_invoice(bolt11.encode(given, "11" * 32)).final_cltv_delta_blocks == 1_009
 
 
 def test_an_empty_description_is_read_because_lnd_writes_it() -> None:

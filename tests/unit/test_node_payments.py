@@ -67,11 +67,13 @@ def test_every_wish_is_handed_to_lnd() -> None:
             outgoing_channels=["1x2x3", "5"],
             last_hop=PAYEE_PUBKEY,
             time_preference=-0.5,
+            cltv_limit_blocks=200,
         )
     )
 
     assert sent.payment_request == invoice
     assert (sent.timeout_seconds, sent.max_parts, sent.time_pref) == (7, 3, -0.5)
+    assert sent.cltv_limit == 200
     assert list(sent.outgoing_chan_ids) == [1 << 40 | 2 << 16 | 3, 5]
     assert sent.last_hop_pubkey.hex() == PAYEE_PUBKEY
     assert not sent.amt_msat

@@ -132,3 +132,17 @@ def test_no_attempt_begins_after_the_deadline_or_the_invoices_end() -> None:
     assert send_until(request, order, later) == NOW + timedelta(seconds=3_600)
     keysend = a_request(keysend=KEYSEND, amount_msat=1, deadline_seconds=60)
     assert send_until(keysend, understand(keysend), NOW) == NOW + timedelta(seconds=60)
+
+
+def test_no_attempt_begins_after_a_moment_that_was_named() -> None:
+    request = a_request(invoice=written(created_at=int(NOW.timestamp())), deadline_seconds=60)
+    order = understand(request)
+    for seconds, effective in ((59, 59), (61, 60)):
+        named = request.model_copy(update={"no_attempt_after": NOW + timedelta(seconds=seconds)})
+        assert send_until(named, order, NOW) == NOW + timedelta(seconds=effective)
+
+
+def test_a_moment_needs_its_time_zone() -> None:
+    """Without one nobody could say whether it has passed."""
+    with pytest.raises(ValidationError, match="no_attempt_after"):
+        a_request(invoice=written(), no_attempt_after="2026-01-01T00:00:00")
