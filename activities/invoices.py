@@ -95,9 +95,9 @@ class InvoiceActivities:
                 f"a hold invoice needs the observe macaroon of {ask.node}: it must be decided by "
                 "the chain's height"
             )
-        await self._check_not_elsewhere(ask)
         node = self._nodes.invoices(ask.node)
         preimage, payment_hash = self._identity(ask)
+        await self._check_not_another(ask, payment_hash)
         try:
             await node.add(ask, payment_hash, preimage)
             existed = False
@@ -124,19 +124,20 @@ class InvoiceActivities:
         )
         return created
 
-    async def _check_not_elsewhere(self, ask: InvoiceRequest) -> None:
-        """A key names one invoice; the same key on another node is another request.
+    async def _check_not_another(self, ask: InvoiceRequest, payment_hash: PaymentHash) -> None:
+        """A key names one invoice: not another on another node, nor of another's hash.
 
-        As far as Temporal remembers. On the same node LND itself remembers.
+        As far as Temporal remembers. What LND has under this very hash it remembers itself.
         """
-        if len(list(self._nodes)) == 1:
+        of_somebody = ask.hold is not None and ask.hold.payment_hash is not None
+        if len(list(self._nodes)) == 1 and not of_somebody:
             return
-        elsewhere = self._client.list_workflows(
+        others = self._client.list_workflows(
             f"WorkflowType = 'InvoiceWorkflow' AND {attributes.KEY} = '{ask.key}'"
-            f" AND {attributes.NODE} != '{ask.node}'",
+            f" AND {attributes.PAYMENT_HASH} != '{payment_hash}'",
             limit=1,
         )
-        async for _ in elsewhere:
+        async for _ in others:
             raise _reused(ask)
 
     def _identity(self, ask: InvoiceRequest) -> tuple[Preimage | None, PaymentHash]:
