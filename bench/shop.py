@@ -11,11 +11,14 @@ from pathlib import Path
 from temporalio.client import Client
 
 from devnet.house import House, endpoint, house
+from devnet.progress import say
 from devnet.receiver import Delivery, Receiver, new_secret
 from devnet.waiting import eventually
 from fulgurite.events.catalogue import EventType
 from starter.client import FulguriteClient
 from starter.connect import connect
+
+_SAY_EVERY = 1_000
 
 
 class Arrivals:
@@ -34,11 +37,17 @@ class Arrivals:
         return {each: self.at[id_] for each, id_ in news.items() if id_ in self.at}
 
     async def are_there(self, hashes: Collection[str], timeout_seconds: float) -> None:
-        """Waits until the settlement of each of these was told."""
+        """Waits until the settlement of each of these was told; says how it goes."""
         news = {settled_event(each) for each in hashes}
+        say_at = len(news) - _SAY_EVERY
 
         async def missing() -> int:
-            return len(news - self.at.keys())
+            nonlocal say_at
+            count = len(news - self.at.keys())
+            if count <= say_at:
+                say(f"{len(news) - count:,} of {len(news):,} webhooks are there")
+                say_at = count - _SAY_EVERY
+            return count
 
         await eventually(
             missing,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import Self
+from typing import Final, Self
 
 from temporalio.client import WorkflowFailureError
 from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
@@ -27,6 +27,9 @@ from starter.payment import Payment
 from workflows import search_attributes
 from workflows.create_invoice import CreateInvoiceWorkflow
 from workflows.payment import PaymentWorkflow
+
+# A key that has failed may be tried again; one that has made an invoice stands for it.
+_UNLESS_MADE: Final = WorkflowIDReusePolicy.ALLOW_DUPLICATE_FAILED_ONLY
 
 
 class FulguriteClient(Finder):
@@ -89,24 +92,32 @@ class FulguriteClient(Finder):
         key_id = ids.invoice_key_id(request.key)
         try:
             with temporal_errors():
-                handle = await self._client.start_workflow(
-                    CreateInvoiceWorkflow.run,
-                    request,
-                    id=key_id,
-                    task_queue=ids.TASK_QUEUE,
-                    id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
-                    id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE,
-                    search_attributes=search_attributes.of_invoice_request(request),
-                    static_summary=f"invoice {request.key} of {request.node}",
-                    request_eager_start=True,
-                )
-                created = await handle.result()
+                try:
+                    return await self._made(request, _UNLESS_MADE)
+                except WorkflowAlreadyStartedError:
+                    # What was made stands, on whatever node; only then is it looked after again.
+                    earlier = self._client.get_workflow_handle_for(
+                        CreateInvoiceWorkflow.run, key_id
+                    )
+                    _check_same(request, await earlier.result())
+                    return await self._made(request, WorkflowIDReusePolicy.ALLOW_DUPLICATE)
         except WorkflowFailureError as failure:
             raise of_failed_workflow(failure, key_id) from failure
-        if created.request != request:
-            raise KeyReusedError(
-                f"the key {request.key} belongs to another invoice: take a new one"
-            )
+
+    async def _made(self, request: InvoiceRequest, reuse: WorkflowIDReusePolicy) -> CreatedInvoice:
+        handle = await self._client.start_workflow(
+            CreateInvoiceWorkflow.run,
+            request,
+            id=ids.invoice_key_id(request.key),
+            task_queue=ids.TASK_QUEUE,
+            id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
+            id_reuse_policy=reuse,
+            search_attributes=search_attributes.of_invoice_request(request),
+            static_summary=f"invoice {request.key} of {request.node}",
+            request_eager_start=True,
+        )
+        created = await handle.result()
+        _check_same(request, created)
         return created
 
     async def invoice(self, key_or_hash: str) -> Invoice:
@@ -153,6 +164,11 @@ def keysend(destination: NodePubkey, *, sealing_key: SealingKey) -> Keysend:
         payment_hash=preimage.hash(),
         sealed_preimage=sealing_key.seal(preimage),
     )
+
+
+def _check_same(request: InvoiceRequest, created: CreatedInvoice) -> None:
+    if created.request != request:
+        raise KeyReusedError(f"the key {request.key} belongs to another invoice: take a new one")
 
 
 def _payment_hash(text: str) -> PaymentHash:

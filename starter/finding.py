@@ -37,7 +37,10 @@ class Finder:
         node: str | None = None,
         limit: int | None = 100,
     ) -> AsyncIterator[PaymentSummary]:
-        """Payments that Temporal retains, the newest first. `limit` None: all of them."""
+        """Payments that Temporal retains: those under way, then the latest ended.
+
+        `limit` None: all of them.
+        """
         async for execution in self._found(listing.payments(state, node), limit=limit):
             # Refused for its id, it is a payment's workflow and no payment.
             if ids.is_payment_id(execution.id):
@@ -50,14 +53,17 @@ class Finder:
         node: str | None = None,
         limit: int | None = 100,
     ) -> AsyncIterator[InvoiceSummary]:
-        """Invoices of ours that Temporal retains, the newest first. `limit` None: all of them."""
+        """Invoices of ours that Temporal retains: those under way, then the latest ended.
+
+        `limit` None: all of them.
+        """
         async for execution in self._found(listing.invoices(state, node), limit=limit):
             yield listing.invoice_summary(execution)
 
     async def invoice_receipts(
         self, *, node: str | None = None, limit: int | None = 1_000
     ) -> AsyncIterator[InvoiceReceipt]:
-        """What became of the invoices that have ended, the latest made first."""
+        """What became of the invoices that have ended, the latest ended first."""
         ended = self._found(listing.ended_invoices(node), limit=limit)
         async for some in _in_batches(ended):
             for receipt in await asyncio.gather(*map(self._receipt, some)):
@@ -72,7 +78,7 @@ class Finder:
         until: datetime | None = None,
         limit: int | None = 100,
     ) -> AsyncIterator[EventSummary]:
-        """Events that some endpoint wanted, the newest first, each as it stands now.
+        """Events that some endpoint wanted: those being told, then the latest ended.
 
         `since` and `until` bound when it happened, or was replayed. One that was replayed
         comes once, by its latest run that fits; a dead one only if it still is dead.

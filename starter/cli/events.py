@@ -10,14 +10,13 @@ from rich.text import Text
 from starter.cli import event_rendering
 from starter.cli.event_replay import Since, Type, Until, replay
 from starter.cli.exits import EPILOG, ExitCode
+from starter.cli.lists import Limit, listed
 from starter.cli.options import moment
-from starter.cli.running import Json, command, connected, err, out, print_json, wide
+from starter.cli.running import Json, command, connected, err, out, print_json
 from starter.listing import EventState
 
 app = typer.Typer(help="Events, their webhooks, and replay.", no_args_is_help=True)
 app.command(epilog=EPILOG)(replay)
-
-Limit = Annotated[int, typer.Option(min=1, help="At most so many.")]
 
 
 @app.command("list", epilog=EPILOG)
@@ -33,7 +32,7 @@ async def list_(
     limit: Limit = 20,
     as_json: Json = False,
 ) -> ExitCode:
-    """Lists events, the newest first. With --json one document a line."""
+    """Lists events: those being told, then the latest ended. With --json one document a line."""
     client = await connected()
     found = client.events(
         type=type_,
@@ -42,19 +41,14 @@ async def list_(
         until=moment("--until", until),
         limit=limit,
     )
-    if as_json:
-        async for summary in found:
-            print_json(summary)
-        return ExitCode.DONE
-    if summaries := [summary async for summary in found]:
-        wide.print(event_rendering.summaries(summaries))
-    else:
-        err.print(
-            "No events: nothing happened, or no endpoint wanted it. Temporal's index may be a "
-            "second behind.",
-            soft_wrap=True,
-        )
-    return ExitCode.DONE
+    return await listed(
+        found,
+        limit,
+        event_rendering.summaries,
+        nothing="No events: nothing happened, or no endpoint wanted it. Temporal's index may be "
+        "a second behind.",
+        as_json=as_json,
+    )
 
 
 @app.command(epilog=EPILOG)

@@ -22,6 +22,7 @@ from starter.cli import invoice_rendering
 from starter.cli.exits import EPILOG, ExitCode
 from starter.cli.invoice_create import create
 from starter.cli.invoice_waiting import waited
+from starter.cli.lists import Limit, listed
 from starter.cli.options import asked
 from starter.cli.running import (
     Force,
@@ -33,7 +34,6 @@ from starter.cli.running import (
     interruptible,
     out,
     print_json,
-    wide,
 )
 from starter.lateness import late_payers
 
@@ -66,22 +66,18 @@ async def list_(
         InvoiceState | None, typer.Option(case_sensitive=False, help="Only in this state.")
     ] = None,
     node: Annotated[str | None, typer.Option(help="Only of this node.")] = None,
-    limit: Annotated[int, typer.Option(min=1, help="At most so many.")] = 20,
+    limit: Limit = 20,
     as_json: Json = False,
 ) -> ExitCode:
-    """Lists invoices, the newest first. With --json one document a line."""
+    """Lists invoices: those under way, then the latest ended. With --json one document a line."""
     client = await connected()
-    found = client.list_invoices(state=state, node=node, limit=limit)
-    if as_json:
-        async for summary in found:
-            print_json(summary)
-        return ExitCode.DONE
-    summaries = [summary async for summary in found]
-    if summaries:
-        wide.print(invoice_rendering.summaries(summaries))
-    else:
-        err.print("No invoices. Temporal's index may be a second behind.")
-    return ExitCode.DONE
+    return await listed(
+        client.list_invoices(state=state, node=node, limit=limit),
+        limit,
+        invoice_rendering.summaries,
+        nothing="No invoices. Temporal's index may be a second behind.",
+        as_json=as_json,
+    )
 
 
 @app.command(epilog=EPILOG)

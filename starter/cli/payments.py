@@ -19,6 +19,7 @@ from starter.cli import rendering
 from starter.cli.documents import Outcome, Proof
 from starter.cli.exits import EPILOG, ExitCode
 from starter.cli.keys import unsealing_key
+from starter.cli.lists import Limit, listed
 from starter.cli.options import asked
 from starter.cli.pay import waited
 from starter.cli.running import (
@@ -30,7 +31,6 @@ from starter.cli.running import (
     err,
     out,
     print_json,
-    wide,
 )
 
 app = typer.Typer(help="Payments under way, and finished ones.", no_args_is_help=True)
@@ -61,22 +61,18 @@ async def list_(
         PaymentState | None, typer.Option(case_sensitive=False, help="Only in this state.")
     ] = None,
     node: Annotated[str | None, typer.Option(help="Only from this node.")] = None,
-    limit: Annotated[int, typer.Option(min=1, help="At most so many.")] = 20,
+    limit: Limit = 20,
     as_json: Json = False,
 ) -> ExitCode:
-    """Lists payments, the newest first. With --json one document a line."""
+    """Lists payments: those under way, then the latest ended. With --json one document a line."""
     client = await connected()
-    found = client.list_payments(state=state, node=node, limit=limit)
-    if as_json:
-        async for summary in found:
-            print_json(summary)
-        return ExitCode.DONE
-    summaries = [summary async for summary in found]
-    if summaries:
-        wide.print(rendering.summaries(summaries))
-    else:
-        err.print("No payments. Temporal's index may be a second behind.")
-    return ExitCode.DONE
+    return await listed(
+        client.list_payments(state=state, node=node, limit=limit),
+        limit,
+        rendering.summaries,
+        nothing="No payments. Temporal's index may be a second behind.",
+        as_json=as_json,
+    )
 
 
 @app.command(epilog=EPILOG)

@@ -32,12 +32,15 @@ async def listed(fulgurite: Command, event_id: str, *arguments: str) -> str:
 async def test_lists_and_shows_events_for_people_and_for_programs(
     town: Town, fulgurite: Command
 ) -> None:
+    since = datetime.now(UTC)
     news = await town.happens()
     await town.client.event(news.id).receipt()
     line = await listed(fulgurite, news.id, "--state", "delivered", "--since", "1h")
     shown = await fulgurite("events", "show", news.id)
     as_json = await fulgurite("events", "show", news.id, "--json")
-    lines = await fulgurite("events", "list", "--type", "invoice.settled", "--json")
+    of_type = ("--type", "invoice.settled", "--since", moment(since))
+    lines = await fulgurite("events", "list", *of_type, "--json")
+    cut = await fulgurite("events", "list", "--limit", "1")
     none = await fulgurite("events", "list", "--until", "2020-01-01")
 
     assert "DELIVERED" in line
@@ -45,6 +48,8 @@ async def test_lists_and_shows_events_for_people_and_for_programs(
     assert "DELIVERED  shop  1 try" in shown.stdout
     assert valid(as_json.stdout, "event-receipt")["event"]["data"] == news.data
     assert news.id in {valid(each, "event-summary")["id"] for each in lines.stdout.splitlines()}
+    assert len(cut.stdout.splitlines()) == 2
+    assert "Only 1 are shown; for more, --limit 10" in cut.stderr
     assert (none.exit_code, none.stdout) == (0, "")
     assert "No events" in none.stderr
 
@@ -106,7 +111,7 @@ async def test_a_replay_reports_as_json_what_it_did(town: Town, fulgurite: Comma
     ]
     for each in news:
         await town.client.event(each.id).receipt()
-        await listed(fulgurite, each.id)
+        await listed(fulgurite, each.id, "--since", moment(since))
     arguments = ("events", "replay", "--since", moment(since), "--json", "--force")
     dry = valid((await fulgurite(*arguments, "--dry-run")).stdout, "replay-report")
     one_type = await fulgurite(*arguments, "--type", "invoice.expired")
