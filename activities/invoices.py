@@ -95,6 +95,8 @@ class InvoiceActivities:
                 f"a hold invoice needs the observe macaroon of {ask.node}: it must be decided by "
                 "the chain's height"
             )
+        if ask.hold and ask.hold.callback:
+            self._webhooks.config(ask.hold.callback)  # raises where nobody could be asked
         node = self._nodes.invoices(ask.node)
         preimage, payment_hash = self._identity(ask)
         await self._check_not_another(ask, payment_hash)

@@ -1,4 +1,4 @@
-"""The typed client: starts payments and invoices, joins those under way, finds them again."""
+"""The typed client: starts what moves money, joins what is under way, finds it again."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ from fulgurite.identity import NodePubkey, PaymentHash, Preimage
 from fulgurite.invoices.receipts import CreatedInvoice
 from fulgurite.invoices.requests import InvoiceRequest
 from fulgurite.payments.requests import Keysend, Order, PaymentRequest, understand
+from fulgurite.relays.receipts import RelayView
+from fulgurite.relays.requests import RelayRequest
 from fulgurite.sealing import SealingKey
 from starter import listing
 from starter.connect import TemporalSettings, connect
@@ -24,6 +26,7 @@ from starter.event import Announcement
 from starter.finding import Finder
 from starter.invoice import Invoice
 from starter.payment import Payment
+from starter.relay import Relay, begin_relay
 from workflows import search_attributes
 from workflows.create_invoice import CreateInvoiceWorkflow
 from workflows.payment import PaymentWorkflow
@@ -145,6 +148,22 @@ class FulguriteClient(Finder):
             raise
         return Invoice(self._client, created.payment_hash)
 
+    # Receiving, in order to pay.
+
+    async def begin_relay(self, request: RelayRequest) -> RelayView:
+        """Has an invoice written that is held until what it is for has been paid.
+
+        The answer's `payment_request` is for the payer. Safe to call again with the same
+        request. Raises KeyReusedError when the outgoing invoice is relayed on other terms,
+        other InvalidRequestErrors when it cannot be, WorkerUnavailableError,
+        TemporalUnavailableError.
+        """
+        return await begin_relay(self._client, request)
+
+    def relay(self, payment_hash: str) -> Relay:
+        """The handle of a relay, known or not. Raises InvalidRequestError for no hash."""
+        return Relay(self._client, _payment_hash(payment_hash))
+
     # Events.
 
     def event(self, event_id: str) -> Announcement:
@@ -173,7 +192,7 @@ def _check_same(request: InvoiceRequest, created: CreatedInvoice) -> None:
 
 def _payment_hash(text: str) -> PaymentHash:
     try:
-        return PaymentHash(text.strip().removeprefix("payment/"))
+        return PaymentHash(text.strip().removeprefix("payment/").removeprefix("relay/"))
     except ValueError as error:
         raise InvalidRequestError(f"{error}: copy it from `fulgurite payment list`") from error
 

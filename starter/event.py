@@ -66,9 +66,10 @@ class Announcement(Handle[EventReceipt, EventReceipt]):
     async def replay(self, *, endpoint: str | None = None, dead_only: bool = False) -> Replayed:
         """Tells it again, to all it went to or to one of them. The `webhook-id` stays.
 
-        One that is still being told has its next tries made at once. `dead_only` tells those
-        again that never took it, and leaves alone what has no such. Raises
-        InvalidRequestError for an endpoint that it never went to.
+        One that is still being told has its next tries made at once, and is told again where
+        it is dead or `endpoint` asks for it. `dead_only` tells those again that never took
+        it, and leaves alone what has no such. Raises InvalidRequestError for an endpoint
+        that it never went to.
         """
         described = await self._describe()
         if described.status is _RUNNING:
@@ -83,18 +84,15 @@ class Announcement(Handle[EventReceipt, EventReceipt]):
         return Replayed.STARTED_AGAIN
 
     async def _hurry(self, endpoint: str | None, *, dead_only: bool) -> Replayed:
-        if dead_only:
-            return Replayed.LEFT_ALONE
+        if endpoint and not dead_only:
+            await self._ordering(EventWorkflow.send_now, endpoint)
+            return Replayed.SENT_NOW
         view = await self.view()
-        waiting = [each.endpoint for each in view.deliveries if each.state not in DELIVERY.terminal]
-        if endpoint is not None and endpoint not in waiting:
-            raise InvalidRequestError(
-                f"nothing waits for {endpoint}; waiting: {', '.join(waiting) or 'none'}. To others "
-                "it can be replayed when these have ended"
-            )
-        for name in waiting if endpoint is None else [endpoint]:
+        names = _dead(view) if dead_only else _not_delivered(view)
+        wanted = [name for name in names if endpoint in {None, name}]
+        for name in wanted:
             await self._ordering(EventWorkflow.send_now, name)
-        return Replayed.SENT_NOW
+        return Replayed.SENT_NOW if wanted else Replayed.LEFT_ALONE
 
     async def _start_again(
         self, described: WorkflowExecutionDescription, only: tuple[str, ...] | None
@@ -136,6 +134,11 @@ class Announcement(Handle[EventReceipt, EventReceipt]):
 
 def _dead(receipt: EventReceipt) -> list[str]:
     return [each.endpoint for each in receipt.deliveries if each.state is DeliveryState.DEAD]
+
+
+def _not_delivered(receipt: EventReceipt) -> list[str]:
+    delivered = DeliveryState.DELIVERED
+    return [each.endpoint for each in receipt.deliveries if each.state is not delivered]
 
 
 def _as_before(described: WorkflowExecutionDescription) -> TypedSearchAttributes:

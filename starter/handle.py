@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import Any, ClassVar, Final, Generic, TypeVar
@@ -131,14 +131,23 @@ class Handle(ABC, Generic[Result, View]):
             return await answer
 
     async def _ordering(
-        self, update: UpdateMethodMultiParam[[Any, Order], View], order: Order
+        self,
+        update: UpdateMethodMultiParam[[Any, Order], View],
+        order: Order,
+        *,
+        done: Collection[str] = (),
     ) -> View:
-        """Has an order taken. Raises InvalidRequestError where the workflow refuses it."""
+        """Has an order taken; one that has been carried out, in the states `done`, is taken.
+
+        Raises InvalidRequestError where the workflow refuses it.
+        """
         try:
             return await self._asking(
                 self._handle.execute_update(update, order, rpc_timeout=_PATIENCE)
             )
         except WorkflowUpdateFailedError as failed:
+            if done and self._standing(view := await self.view()) in done:
+                return view
             raise told(failed.cause) or FulguriteError(str(failed.cause)) from failed
         except WorkflowUpdateRPCTimeoutOrCancelledError as late:
             raise WorkerUnavailableError(
@@ -147,5 +156,7 @@ class Handle(ABC, Generic[Result, View]):
             ) from late
         except NotRetainedError as error:
             # An update does not tell an ended workflow from an unknown one; a query does.
-            standing = self._standing(await self.view())
+            view = await self.view()
+            if (standing := self._standing(view)) in done:
+                return view
             raise InvalidRequestError(f"too late: the {self._NOUN} is {standing}") from error

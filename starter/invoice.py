@@ -60,12 +60,20 @@ class Invoice(Handle[InvoiceReceipt, InvoiceView]):
         return receipt
 
     async def settle(self, settlement: Settlement) -> InvoiceView:
-        """Takes what is held. Raises InvalidRequestError when nothing is (any more)."""
-        return await self._ordering(InvoiceWorkflow.settle, settlement)
+        """Takes what is held, once, however often it is asked for.
+
+        Raises InvalidRequestError when nothing is held, or it went back.
+        """
+        return await self._ordering(InvoiceWorkflow.settle, settlement, done=PAID)
 
     async def cancel(self, cancellation: InvoiceCancellation) -> InvoiceView:
-        """Calls it off; what is held goes back. Raises InvalidRequestError when it has ended."""
-        return await self._ordering(InvoiceWorkflow.cancel, cancellation)
+        """Calls it off; what is held goes back. Again, it changes nothing.
+
+        Raises InvalidRequestError when it has ended otherwise.
+        """
+        return await self._ordering(
+            InvoiceWorkflow.cancel, cancellation, done={InvoiceState.CANCELED}
+        )
 
     async def _outcome(self) -> InvoiceReceipt:
         """The end, or what is as good as one.

@@ -9,7 +9,7 @@ from temporalio.client import WorkflowHandle
 from fulgurite.identity import PaymentHash
 from fulgurite.payments.receipts import PaymentView, Receipt
 from fulgurite.payments.requests import Approval, Cancellation, Rejection
-from fulgurite.payments.states import PAYMENT
+from fulgurite.payments.states import PAYMENT, PaymentState
 from starter.handle import Handle
 from workflows.payment import PaymentWorkflow
 
@@ -45,9 +45,12 @@ class Payment(Handle[Receipt, PaymentView]):
     async def cancel(self, cancellation: Cancellation) -> PaymentView:
         """No new attempts; what is in flight stays so until LND ends it.
 
-        Raises InvalidRequestError when the payment has ended.
+        Again, it changes nothing. Raises InvalidRequestError when the payment has ended
+        otherwise.
         """
-        return await self._ordering(PaymentWorkflow.cancel, cancellation)
+        return await self._ordering(
+            PaymentWorkflow.cancel, cancellation, done={PaymentState.CANCELED}
+        )
 
     def _standing(self, view: PaymentView) -> str:
         return view.state

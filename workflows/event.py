@@ -51,12 +51,24 @@ class EventWorkflow:
         self._at_once: set[str] = set()
         self._turns: set[str] = set()
         self._followers: set[Turn] = set()
+        self._recipients = {each.endpoint: each for each in order.told}
+        self._under_way: list[asyncio.Task[None]] = []
 
     @workflow.run
-    async def run(self, order: EventDelivery) -> EventReceipt:
-        await asyncio.gather(*(self._deliver(each) for each in order.told))
+    async def run(self, order: EventDelivery) -> EventReceipt:  # noqa: ARG002 - read in __init__
+        for recipient in self._recipients.values():
+            self._begin(recipient)
+        # Not gathered: more can begin meanwhile, and a cancellation must not count as a failed try.
+        while self._under_way:
+            done, _ = await workflow.wait(self._under_way, return_when=asyncio.FIRST_COMPLETED)
+            for delivery in done:
+                self._under_way.remove(delivery)
+                delivery.result()
         await workflow.wait_condition(workflow.all_handlers_finished)
         return self._receipt()
+
+    def _begin(self, recipient: Recipient) -> None:
+        self._under_way.append(asyncio.create_task(self._deliver(recipient)))
 
     async def _deliver(self, recipient: Recipient) -> None:
         name = recipient.endpoint
@@ -158,22 +170,31 @@ class EventWorkflow:
 
     @workflow.update
     def send_now(self, endpoint: str) -> EventReceipt:
-        """The next try begins at once."""
-        self._at_once.add(endpoint)
+        """The next try begins at once; an endpoint that is through is told again."""
+        if not self._is_through(endpoint):
+            self._at_once.add(endpoint)
+            return self._receipt()
+        was_dead = self._is_dead
+        self._deliveries[endpoint] = DeliveryStatus(endpoint=endpoint)
+        if was_dead and not self._is_dead:
+            workflow.upsert_search_attributes(
+                [search_attributes.STATE.value_set(DeliveryState.SENDING)]
+            )
+        self._begin(self._recipients[endpoint])
         return self._receipt()
 
     @send_now.validator
     def _may_send_now(self, endpoint: str) -> None:
-        status = self._deliveries.get(endpoint)
-        if status is None or status.state in DELIVERY.terminal:
-            waiting = ", ".join(
-                name
-                for name, each in self._deliveries.items()
-                if each.state not in DELIVERY.terminal
-            )
-            raise refused(
-                InvalidRequestError(f"nothing waits for {endpoint}; waiting: {waiting or 'none'}")
-            )
+        if endpoint not in self._recipients:
+            told = ", ".join(self._recipients)
+            why = f"it is being told to {told}, and to {endpoint} once that has ended"
+            raise refused(InvalidRequestError(why))
+        if not self._under_way:
+            raise refused(InvalidRequestError("it has just ended: replay it once more"))
+
+    @property
+    def _is_dead(self) -> bool:
+        return any(each.state is DeliveryState.DEAD for each in self._deliveries.values())
 
     @workflow.query
     def deliveries(self) -> EventReceipt:

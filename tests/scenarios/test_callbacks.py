@@ -10,13 +10,14 @@ from temporalio.client import Client
 from devnet.house import House
 from devnet.receiver import HANG, Delivery, Receiver
 from devnet.waiting import eventually
+from fulgurite.errors import InvalidRequestError
 from fulgurite.invoices.receipts import CreatedInvoice, InvoiceView
 from fulgurite.invoices.requests import Settlement
 from fulgurite.invoices.states import InvoiceState
 from starter.client import FulguriteClient
 
 from .merchants import Merchants, merchants
-from .receiving import assert_true, held
+from .receiving import assert_true, held, to_hold
 
 __all__ = ["merchants"]  # a fixture
 
@@ -64,6 +65,17 @@ async def test_an_endpoint_that_does_not_decide_leaves_it_to_the_deadline(
     assert receipt.status is InvoiceState.CANCELED
     assert "nobody decided in time" in "".join((await invoice.view()).timeline)
     await assert_true(home, receipt)
+
+
+@pytest.mark.usefixtures("judge")
+async def test_an_endpoint_that_nobody_configured_is_refused_before_there_is_an_invoice(
+    home: House, client: FulguriteClient
+) -> None:
+    before = await home.network.nodes["carol"].list_invoices()
+    unknown = to_hold(hold=CALLBACK | {"callback": "juge"})
+    with pytest.raises(InvalidRequestError, match=r"no webhook endpoint 'juge'.*known: judge"):
+        await client.create_invoice(unknown)
+    assert await home.network.nodes["carol"].list_invoices() == before
 
 
 async def test_an_endpoint_that_hangs_keeps_nobody_from_judge(

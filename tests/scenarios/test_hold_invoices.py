@@ -275,8 +275,8 @@ async def test_an_order_waits_for_a_node_that_is_away_and_is_carried_out_once(
 ) -> None:
     async with held(home, client) as (_, invoice):
 
-        async def order() -> None:
-            await (invoice.settle(ADA) if settles else invoice.cancel(NO))
+        async def order() -> InvoiceView:
+            return await (invoice.settle(ADA) if settles else invoice.cancel(NO))
 
         async def contradict() -> None:
             with pytest.raises(InvalidRequestError, match="nothing to"):
@@ -294,6 +294,7 @@ async def test_an_order_waits_for_a_node_that_is_away_and_is_carried_out_once(
         receipt = await invoice.receipt()
     with pytest.raises(InvalidRequestError, match=receipt.status):
         await (invoice.cancel(NO) if settles else invoice.settle(ADA))
+    assert (await order()).state is receipt.status
 
     assert receipt.status is (InvoiceState.SETTLED if settles else InvoiceState.CANCELED)
     await assert_true(home, receipt)

@@ -17,7 +17,7 @@ from fulgurite.events.catalogue import EventType
 from fulgurite.identity import PaymentHash
 from starter.client import FulguriteClient
 from starter.errors import NotRetainedError, TemporalUnavailableError, VerdictUnknownError
-from starter.event import Replayed
+from starter.event import Announcement, Replayed
 from starter.listing import EventState, EventSummary
 from starter.replay import replay_each
 from tests.scenarios.telling import SIMULATED_ONLY
@@ -115,14 +115,49 @@ async def test_what_is_still_being_told_is_sent_at_once(town: Town) -> None:
     # After the second failure the next try is minutes away.
     await town.heard(town.till, news.id, 2)
     town.till.answer = 200
-    with pytest.raises(InvalidRequestError, match="nothing waits for shop; waiting: till"):
-        await told.replay(endpoint="shop")
+    with pytest.raises(InvalidRequestError, match="told to shop, till, and to bank once that has"):
+        await told.replay(endpoint="bank")
     assert await told.replay(dead_only=True) is Replayed.LEFT_ALONE
     assert await told.replay(endpoint="till") is Replayed.SENT_NOW
     receipt = await told.receipt()
 
     assert states(receipt) == {"shop": "DELIVERED", "till": "DELIVERED"}
     assert len(await town.heard(town.shop, news.id, 1)) == 1
+
+
+async def test_who_took_it_or_is_dead_is_told_again_while_another_is_still_tried(
+    town: Town,
+) -> None:
+    """An endpoint that is down for days keeps nobody from repairing another one."""
+    town.shop.answer, town.till.answer = 410, 500
+    news = await town.happens()
+    told = town.client.event(news.id)
+    await town.heard(town.shop, news.id, 1)
+    await town.heard(town.till, news.id, 2)
+    await _stands(told, {"shop": "DEAD", "till": "SENDING"})
+    await _indexed_as(town, told, EventState.DEAD)
+    town.shop.answer = 200
+
+    assert await told.replay(dead_only=True) is Replayed.SENT_NOW
+    await _stands(told, {"shop": "DELIVERED", "till": "SENDING"})
+    await _indexed_as(town, told, EventState.SENDING)
+    assert await told.replay(dead_only=True) is Replayed.LEFT_ALONE
+    assert await told.replay(endpoint="shop") is Replayed.SENT_NOW
+    assert len(await town.heard(town.shop, news.id, 3)) == 3
+    town.till.answer = 200
+    assert await told.replay() is Replayed.SENT_NOW
+    assert states(await told.receipt()) == {"shop": "DELIVERED", "till": "DELIVERED"}
+    assert len(await town.heard(town.shop, news.id, 3)) == 3
+
+
+async def test_a_cancellation_is_no_failed_try(town: Town, temporal: Client) -> None:
+    town.till.answer = 500
+    news = await town.happens()
+    told = town.client.event(news.id)
+    await town.heard(town.till, news.id, 2)
+    await temporal.get_workflow_handle(f"event/{news.id}").cancel()
+    with pytest.raises(VerdictUnknownError):
+        await told.receipt()
 
 
 async def test_an_event_that_was_ended_by_force_can_be_told_again(
@@ -285,3 +320,17 @@ async def test_a_range_stops_where_temporal_is_away(
 
 async def _indexed(ask: Callable[[], Awaitable[set[str]]], wanted: set[str]) -> None:
     await eventually(ask, lambda found: found == wanted, what=f"{sorted(wanted)} in the index")
+
+
+async def _stands(told: Announcement, wanted: dict[str, str]) -> None:
+    async def now() -> bool:
+        return states(await told.view()) == wanted
+
+    await eventually(now, what=f"{told} as {wanted}")
+
+
+async def _indexed_as(town: Town, told: Announcement, state: EventState) -> None:
+    async def is_there() -> bool:
+        return told.event_id in {each.id async for each in town.client.events(state=state)}
+
+    await eventually(is_there, what=f"{told} among those that are {state}")

@@ -137,6 +137,9 @@ async def test_settled_says_not_paid_when_it_is_called_off(client: FulguriteClie
     with pytest.raises(NotPaidError, match="CANCELED") as unpaid:
         await waiting
     assert unpaid.value.receipt.status is InvoiceState.CANCELED
+    assert (await invoice.cancel(InvoiceCancellation(by="ann"))).state is InvoiceState.CANCELED
+    with pytest.raises(InvalidRequestError, match="too late: the invoice is CANCELED"):
+        await invoice.settle(Settlement(by="ann"))
 
 
 @pytest.mark.usefixtures("working")
@@ -179,6 +182,7 @@ async def test_a_held_invoice_is_watched_and_settled(home: House, client: Fulgur
     assert InvoiceState.ACCEPTED in distinct
     assert distinct[-1] is InvoiceState.SETTLED
     assert (await invoice.settled()).status is InvoiceState.SETTLED
+    assert (await invoice.settle(Settlement(by="ann"))).state is InvoiceState.SETTLED
     with pytest.raises(InvalidRequestError, match="too late: the invoice is SETTLED"):
         await invoice.cancel(InvoiceCancellation(by="ann"))
 

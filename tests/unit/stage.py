@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from types import ModuleType
 from typing import Any, TypeVar
@@ -56,6 +56,13 @@ class Stage(Temporal):
 
     def random(self) -> random.Random:
         return self._chance
+
+    async def wait(
+        self, tasks: Iterable[asyncio.Task[Any]], *, return_when: str
+    ) -> tuple[list[asyncio.Task[Any]], list[asyncio.Task[Any]]]:
+        tasks = list(tasks)
+        await asyncio.wait(tasks, return_when=return_when)
+        return [each for each in tasks if each.done()], [each for each in tasks if not each.done()]
 
     async def execute_activity(self, name: str, ask: Any, **_: Any) -> Any:
         return await self._world.activity(name, ask, local=False)
