@@ -174,8 +174,8 @@ TELLING = (
         incident="X",
         harm="an event waits for days until the first endpoint has taken it or is dead",
         path="workflows/event.py",
-        old="        await asyncio.gather(*(self._deliver(each) for each in order.told))",
-        new="        for each in order.told:\n            await self._deliver(each)",
+        old="            self._begin(recipient)\n        # Not gathered",
+        new="            self._begin(recipient)\n            await self._under_way[-1]\n        # Not",
         killers=(f"{_WORKFLOW}no_endpoint_waits_for_another",),
     ),
     Mutant(
