@@ -88,7 +88,7 @@ class Announcer:
                 for name in names
             ),
         )
-        payment_hash = event.data.get("payment_hash")
+        payment_hash = ids.hash_of_resource(event.resource)
         # What has been told is not told again for as long as Temporal remembers; after that a
         # receiver knows it by its id.
         try:
@@ -104,7 +104,7 @@ class Announcer:
                         attributes.STATE: DeliveryState.SENDING,
                         attributes.NODE: event.node,
                         attributes.EVENT_TYPE: event.type,
-                        **({attributes.PAYMENT_HASH: str(payment_hash)} if payment_hash else {}),
+                        **({attributes.PAYMENT_HASH: payment_hash} if payment_hash else {}),
                     }
                 ),
                 static_summary=f"{event.type} to {in_a_line(names)}",

@@ -23,6 +23,14 @@ def hash_of_payment_id(workflow_id: str) -> PaymentHash:
     return PaymentHash(workflow_id.removeprefix(_PAYMENT))
 
 
+def hash_of_resource(workflow_id: str) -> PaymentHash | None:
+    """Of a payment, an invoice or a relay; None for what has no payment hash."""
+    try:
+        return PaymentHash(workflow_id.rpartition("/")[2])
+    except ValueError:
+        return None
+
+
 def is_payment_id(workflow_id: str) -> bool:
     try:
         hash_of_payment_id(workflow_id)

@@ -74,13 +74,26 @@ class Announcement(Handle[EventReceipt, EventReceipt]):
         described = await self._describe()
         if described.status is _RUNNING:
             return await self._hurry(endpoint, dead_only=dead_only)
-        only: tuple[str, ...] | None = (endpoint,) if endpoint else None
-        if dead_only and described.status is _COMPLETED:
-            dead = _dead(await self.receipt())
-            only = tuple(name for name in dead if endpoint in {None, name})
-            if not only:
-                return Replayed.LEFT_ALONE
-        await self._start_again(described, only)
+        order, view = await self._input(), await self.view()
+        recipients = [each.endpoint for each in order.recipients]
+        if endpoint is not None and endpoint not in recipients:
+            raise InvalidRequestError(
+                f"it never went to {endpoint}, only to {', '.join(recipients)}"
+            )
+        again = _not_delivered(view) if dead_only else recipients
+        again = [name for name in again if endpoint in {None, name}]
+        if not again:
+            return Replayed.LEFT_ALONE
+        # What was ended by force goes on wherever it was under way; the rest stands as it stands.
+        others = tuple(
+            each
+            for each in view.deliveries
+            if each.state in DELIVERY.terminal and each.endpoint not in again
+        )
+        told = set(recipients) - {each.endpoint for each in others}
+        await self._start_again(
+            described, order.model_copy(update={"only": tuple(sorted(told)), "others": others})
+        )
         return Replayed.STARTED_AGAIN
 
     async def _hurry(self, endpoint: str | None, *, dead_only: bool) -> Replayed:
@@ -95,25 +108,23 @@ class Announcement(Handle[EventReceipt, EventReceipt]):
         return Replayed.SENT_NOW if wanted else Replayed.LEFT_ALONE
 
     async def _start_again(
-        self, described: WorkflowExecutionDescription, only: tuple[str, ...] | None
+        self, described: WorkflowExecutionDescription, order: EventDelivery
     ) -> None:
-        """A new run of the same id and input; its whole list of recipients is kept."""
-        order = await self._input()
-        recipients = [each.endpoint for each in order.recipients]
-        if unknown := set(only or ()) - set(recipients):
-            raise InvalidRequestError(
-                f"it never went to {', '.join(sorted(unknown))}, only to {', '.join(recipients)}"
-            )
+        """A new run of the same id; its whole list of recipients is kept."""
+        told = [each.endpoint for each in order.told]
+        dead = any(each.state is DeliveryState.DEAD for each in order.others)
         with temporal_errors():
             await self._client.start_workflow(
                 EventWorkflow.run,
-                order.model_copy(update={"only": only}),
+                order,
                 id=self._handle.id,
                 task_queue=ids.TASK_QUEUE,
                 id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
                 id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE,
-                search_attributes=_as_before(described),
-                static_summary=f"{order.event.type} again to {in_a_line(only or recipients)}",
+                search_attributes=_as_before(
+                    described, DeliveryState.DEAD if dead else DeliveryState.SENDING
+                ),
+                static_summary=f"{order.event.type} again to {in_a_line(told)}",
             )
 
     async def _input(self) -> EventDelivery:
@@ -141,8 +152,8 @@ def _not_delivered(receipt: EventReceipt) -> list[str]:
     return [each.endpoint for each in receipt.deliveries if each.state is not delivered]
 
 
-def _as_before(described: WorkflowExecutionDescription) -> TypedSearchAttributes:
+def _as_before(
+    described: WorkflowExecutionDescription, state: DeliveryState
+) -> TypedSearchAttributes:
     ours = [pair for pair in described.typed_search_attributes if pair.key.name in REGISTRY]
-    return TypedSearchAttributes(ours).updated(
-        SearchAttributePair(search_attributes.STATE, DeliveryState.SENDING)
-    )
+    return TypedSearchAttributes(ours).updated(SearchAttributePair(search_attributes.STATE, state))

@@ -61,7 +61,8 @@ class EventState(StrEnum):
 
     SENDING = "SENDING"  # an endpoint has not taken it yet
     DELIVERED = "DELIVERED"  # every endpoint has taken it
-    DEAD = "DEAD"  # an endpoint never took it, and no try is left; can be replayed
+    # An endpoint never took it, and no try is left, or it was ended by force; can be replayed.
+    DEAD = "DEAD"
 
 
 class EventSummary(Model):
@@ -124,10 +125,11 @@ def events(
     if state is not None:
         # The state is written once more only when a delivery is dead.
         dead = _equals(search_attributes.STATE, DeliveryState.DEAD)
+        by_force = " AND ".join(f"ExecutionStatus != '{each}'" for each in ("Running", "Completed"))
         terms += {
             EventState.SENDING: [f"NOT {dead}", "ExecutionStatus = 'Running'"],
             EventState.DELIVERED: [f"NOT {dead}", "ExecutionStatus = 'Completed'"],
-            EventState.DEAD: [dead],
+            EventState.DEAD: [f"({dead} OR ({by_force}))"],
         }[state]
     if since is not None:
         terms.append(f"StartTime >= '{_time(since)}'")
@@ -184,11 +186,16 @@ def event_summary(execution: WorkflowExecution) -> EventSummary:
 
 
 def event_state(execution: WorkflowExecution) -> EventState:
-    """As the query above has it. One that was ended by force is still not delivered."""
+    """As the query above has it."""
     if _word(execution, search_attributes.STATE) == DeliveryState.DEAD:
         return EventState.DEAD
-    completed = _status(execution) is WorkflowExecutionStatus.COMPLETED
-    return EventState.DELIVERED if completed else EventState.SENDING
+    match _status(execution):
+        case WorkflowExecutionStatus.RUNNING:
+            return EventState.SENDING
+        case WorkflowExecutionStatus.COMPLETED:
+            return EventState.DELIVERED
+        case _:
+            return EventState.DEAD
 
 
 def _all(*terms: str) -> str:

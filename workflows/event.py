@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from contextlib import suppress
 from datetime import timedelta
 from typing import Any
@@ -45,30 +46,39 @@ class EventWorkflow:
     @workflow.init
     def __init__(self, order: EventDelivery) -> None:
         self._event = order.event
+        others = {each.endpoint: each for each in order.others}
+        self._recipients = {each.endpoint: each for each in order.recipients}
+        self._told = [each.endpoint for each in order.told]
         self._deliveries = {
-            each.endpoint: DeliveryStatus(endpoint=each.endpoint) for each in order.told
+            name: others.get(name, DeliveryStatus(endpoint=name))
+            for name in self._recipients
+            if name in self._told or name in others
         }
         self._at_once: set[str] = set()
+        self._hurried: Counter[str] = Counter()
         self._turns: set[str] = set()
         self._followers: set[Turn] = set()
-        self._recipients = {each.endpoint: each for each in order.told}
         self._under_way: list[asyncio.Task[None]] = []
+        self._is_over = False
 
     @workflow.run
     async def run(self, order: EventDelivery) -> EventReceipt:  # noqa: ARG002 - read in __init__
-        for recipient in self._recipients.values():
-            self._begin(recipient)
+        for name in self._told:
+            self._begin(name)
         # Not gathered: more can begin meanwhile, and a cancellation must not count as a failed try.
         while self._under_way:
             done, _ = await workflow.wait(self._under_way, return_when=asyncio.FIRST_COMPLETED)
             for delivery in done:
                 self._under_way.remove(delivery)
                 delivery.result()
+        self._is_over = True
         await workflow.wait_condition(workflow.all_handlers_finished)
         return self._receipt()
 
-    def _begin(self, recipient: Recipient) -> None:
-        self._under_way.append(asyncio.create_task(self._deliver(recipient)))
+    def _begin(self, name: str) -> None:
+        self._turns.discard(name)
+        self._hurried[name] = 0
+        self._under_way.append(asyncio.create_task(self._deliver(self._recipients[name])))
 
     async def _deliver(self, recipient: Recipient) -> None:
         name = recipient.endpoint
@@ -80,8 +90,12 @@ class EventWorkflow:
             if problem is None:
                 self._fire(name, DeliveryEvent.TAKEN, delivered_at=workflow.now())
                 return
-            tries = self._deliveries[name].tries
+            # A try that somebody asked for is none of those that an endpoint has.
+            tries = self._deliveries[name].tries - self._hurried[name]
             pause = None if gone else pause_after(tries, workflow.random().random())
+            if pause is None and not gone and name in self._at_once:
+                self._hurried[name] += 1
+                continue
             if pause is None:
                 self._fire(name, DeliveryEvent.GIVEN_UP, last_problem=problem, next_try_at=None)
                 workflow.upsert_search_attributes(
@@ -117,6 +131,7 @@ class EventWorkflow:
 
     async def _try(self, name: str) -> tuple[str | None, bool]:
         """None when it was taken, or the problem; and whether the endpoint wants no more."""
+        self._at_once.discard(name)
         tries = self._deliveries[name].tries + 1
         self._set(name, tries=tries, next_try_at=None)
         try:
@@ -142,7 +157,7 @@ class EventWorkflow:
             )
         except TimeoutError:
             return
-        self._at_once.discard(name)
+        self._hurried[name] += 1
 
     @workflow.signal
     async def follow(self, *given: Any) -> None:
@@ -152,6 +167,8 @@ class EventWorkflow:
             return
         self._followers.add(turn)
         await workflow.wait_condition(lambda: self._is_through(turn.endpoint))
+        # Who asks again later, because it is told again, is answered again.
+        self._followers.discard(turn)
         # One that has ended meanwhile needs no turn any more.
         with suppress(FailureError):
             await workflow.get_external_workflow_handle(ids.event_id(turn.event_id)).signal(
@@ -180,16 +197,15 @@ class EventWorkflow:
             workflow.upsert_search_attributes(
                 [search_attributes.STATE.value_set(DeliveryState.SENDING)]
             )
-        self._begin(self._recipients[endpoint])
+        self._begin(endpoint)
         return self._receipt()
 
     @send_now.validator
     def _may_send_now(self, endpoint: str) -> None:
         if endpoint not in self._recipients:
             told = ", ".join(self._recipients)
-            why = f"it is being told to {told}, and to {endpoint} once that has ended"
-            raise refused(InvalidRequestError(why))
-        if not self._under_way:
+            raise refused(InvalidRequestError(f"it never went to {endpoint}, only to {told}"))
+        if self._is_over:
             raise refused(InvalidRequestError("it has just ended: replay it once more"))
 
     @property

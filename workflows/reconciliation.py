@@ -64,6 +64,7 @@ class ReconciliationWorkflow:
             self._refusal = refused(InvalidRequestError(mistakes(error)))
             return
         self._tallies = {COMPARE_INVOICES.name: Tally(), COMPARE_PAYMENTS.name: Tally()}
+        self._unfinished: set[str] = set()
         self._report = self._reported(ReconciliationState.COMPARING)
 
     @workflow.run
@@ -95,7 +96,7 @@ class ReconciliationWorkflow:
         return self._report
 
     async def _compare(self, queue: str, call: Call[Compare, Tally]) -> bool:
-        """Slice by slice; False when no worker of the queue took it."""
+        """Slice by slice; False when no worker of the queue took it to the end."""
         tally = self._tallies[call.name]
         while tally.stage is not Stage.DONE:
             try:
@@ -120,7 +121,7 @@ class ReconciliationWorkflow:
             except ActivityError as error:
                 if not _nobody_came(error):
                     raise
-                del self._tallies[call.name]
+                self._unfinished.add(call.name)  # what was found until then is told
                 self._show(ReconciliationState.COMPARING)
                 return False
             self._tallies[call.name] = tally
@@ -165,8 +166,7 @@ class ReconciliationWorkflow:
         )
 
     def _counts(self, call: Call[Compare, Tally]) -> Counts | None:
-        tally = self._tallies.get(call.name)
-        return tally.counts if tally else None
+        return None if call.name in self._unfinished else self._tallies[call.name].counts
 
 
 def _nobody_came(error: ActivityError) -> bool:

@@ -81,23 +81,6 @@ class Recipient(Model):
     ordered: bool = False
 
 
-class EventDelivery(Model):
-    """What the workflow of an event starts with."""
-
-    event: Event
-    recipients: tuple[Recipient, ...]
-    only: tuple[EndpointName, ...] | None = Field(
-        default=None, description="a replay to some of the recipients; null: to all"
-    )
-
-    @property
-    def told(self) -> tuple[Recipient, ...]:
-        """Whom this run tells."""
-        return tuple(
-            each for each in self.recipients if self.only is None or each.endpoint in self.only
-        )
-
-
 class DeliveryStatus(Model):
     """One endpoint's delivery."""
 
@@ -107,6 +90,27 @@ class DeliveryStatus(Model):
     last_problem: str = ""
     next_try_at: datetime | None = None
     delivered_at: datetime | None = None
+
+
+class EventDelivery(Model):
+    """What the workflow of an event starts with."""
+
+    event: Event
+    recipients: tuple[Recipient, ...]
+    only: tuple[EndpointName, ...] | None = Field(
+        default=None, description="a replay to some of the recipients; null: to all"
+    )
+
+    others: tuple[DeliveryStatus, ...] = Field(
+        default=(), description="how those stand whom this run does not tell"
+    )
+
+    @property
+    def told(self) -> tuple[Recipient, ...]:
+        """Whom this run tells."""
+        return tuple(
+            each for each in self.recipients if self.only is None or each.endpoint in self.only
+        )
 
 
 class EventReceipt(Model):

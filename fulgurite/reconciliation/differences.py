@@ -104,8 +104,8 @@ class ReconciliationReport(Model):
     state: ReconciliationState
     began_at: datetime
     ended_at: datetime | None = Field(default=None, description="null: it is still comparing")
-    invoices: Counts | None = Field(default=None, description="null: they were not compared")
-    payments: Counts | None = Field(default=None, description="null: they were not compared")
+    invoices: Counts | None = Field(default=None, description="null: they were not all compared")
+    payments: Counts | None = Field(default=None, description="null: they were not all compared")
     kinds: dict[DifferenceKind, int] = Field(
         default_factory=dict, description="how many differences of each kind, all of them"
     )
@@ -145,7 +145,7 @@ def _when(at: datetime) -> str:
 
 def _row(what: str, counts: Counts | None) -> str:
     if counts is None:
-        return f"| {what} | *not compared: no worker took it* | | | | |"
+        return f"| {what} | *not all compared: no worker took it* | | | | |"
     cells = (counts.ours, counts.agreeing, counts.differing, counts.not_ours, counts.too_young)
     return f"| {what} | {' | '.join(f'{cell:,}' for cell in cells)} |"
 

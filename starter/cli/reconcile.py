@@ -113,7 +113,7 @@ def _rendered(report: ReconciliationReport) -> RenderableType:
 
 def _row(table: Table, what: str, counts: Counts | None) -> None:
     if counts is None:
-        table.add_row(what, "not compared: no worker took it")
+        table.add_row(what, "not all compared: no worker took it")
         return
     cells = (counts.ours, counts.agreeing, counts.differing, counts.not_ours, counts.too_young)
     table.add_row(what, *(f"{cell:,}" for cell in cells))

@@ -121,7 +121,7 @@ async def test_without_the_credential_for_one_half_the_other_is_compared(
     assert report.state is ReconciliationState.INCOMPLETE
     assert report.invoices is not None
     assert report.payments is None
-    assert "not compared" in report.details()
+    assert "not all compared" in report.details()
 
 
 @pytest.mark.usefixtures("reconciling")

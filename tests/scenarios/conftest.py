@@ -31,6 +31,15 @@ async def liquidity(home: House) -> None:
         assert returned.status == lightning_pb2.Payment.SUCCEEDED
 
 
+@pytest.fixture
+async def more_than_a_channel_msat(home: House) -> int:
+    """What no channel of alice's carries alone, however earlier payments have shared it out."""
+    fullest_sat = max(
+        channel.local_balance for channel in await home.network.nodes["alice"].channels()
+    )
+    return (fullest_sat + 10_000) * 1_000
+
+
 @pytest.fixture(autouse=True)
 async def oracle(home: House) -> AsyncIterator[None]:
     """After each scenario, whatever it was about, the independent ledger is asked.

@@ -51,9 +51,9 @@ async def test_an_invoice_is_paid_over_one_hop_and_over_two(
 
 
 async def test_an_amount_above_one_channel_is_paid_in_parts(
-    home: House, client: FulguriteClient
+    home: House, client: FulguriteClient, more_than_a_channel_msat: int
 ) -> None:
-    invoice = await home.network.nodes["carol"].invoice(1_500_000_000)
+    invoice = await home.network.nodes["carol"].invoice(more_than_a_channel_msat)
     receipt = await (await client.pay(to_pay(invoice, fee_limit={"ppm": 1_000}))).receipt()
 
     assert receipt.status is PaymentState.SUCCEEDED

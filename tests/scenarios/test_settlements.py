@@ -43,8 +43,6 @@ from .receiving import (
 IN_PROCESS = pytest.mark.usefixtures("working")
 
 SETTLED_EVENT = EventType.INVOICE_SETTLED
-# Of two channels with 1,200,000 sat each none carries it.
-MORE_THAN_A_CHANNEL_MSAT = 1_500_000_000
 # Started, and a task that begins to wait; the signal, and a task that tells and ends.
 MOST_EVENTS = 16
 
@@ -73,15 +71,15 @@ async def test_a_payment_is_told_once_by_a_signed_webhook(
 
 @IN_PROCESS
 async def test_parts_are_told_as_one_payment(
-    home: House, client: FulguriteClient, shop: Receiver
+    home: House, client: FulguriteClient, shop: Receiver, more_than_a_channel_msat: int
 ) -> None:
-    created, invoice = await issued(client, to_receive(amount_msat=MORE_THAN_A_CHANNEL_MSAT))
+    created, invoice = await issued(client, to_receive(amount_msat=more_than_a_channel_msat))
     await home.network.nodes["alice"].pay(created.payment_request, fee_limit_msat=10_000_000)
     receipt = await invoice.settled()
     await shop_hears(shop, created.payment_hash, SETTLED_EVENT)
 
     assert receipt.parts > 1
-    assert (receipt.paid_msat, receipt.partial_msat) == (MORE_THAN_A_CHANNEL_MSAT, 0)
+    assert (receipt.paid_msat, receipt.partial_msat) == (more_than_a_channel_msat, 0)
     await assert_true(home, receipt)
 
 

@@ -100,7 +100,7 @@ async def test_dead_letters_are_listed_with_their_problem_and_replayed_after_a_y
     assert told.event_id in unsure.stderr
     assert before["till"] == "DEAD", "nobody was told by a dry run, or by a no"
     assert (done.exit_code, done.stdout) == (0, "1 told again\n")
-    assert after == {"till": "DELIVERED"}
+    assert after == {"shop": "DELIVERED", "till": "DELIVERED"}
     assert (again.exit_code, again.stdout) == (0, "No such events.\n")
 
 

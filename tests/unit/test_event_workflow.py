@@ -7,7 +7,7 @@ from collections import defaultdict
 from datetime import timedelta
 from typing import Any
 
-from fulgurite.events.calls import SEND_WEBHOOK, Posted, Posting
+from fulgurite.events.calls import SEND_WEBHOOK, Posted, Posting, Turn
 from fulgurite.events.delivery import (
     PAUSES,
     DeliveryState,
@@ -34,12 +34,19 @@ class Endpoints:
         self.answers_after_seconds: defaultdict[str, float] = defaultdict(float)
         self.error = "DeliveryError"
         self.tries: list[str] = []
+        # An operator who cannot wait, so many seconds after a try began, by the try's number.
+        self.hurried_after_seconds: dict[int, float] = {}
+        self.workflow: EventWorkflow
 
     async def answer(self, name: str, ask: Any) -> Posted:
         assert name == SEND_WEBHOOK.name
         assert isinstance(ask, Posting)
         assert ask.event == NEWS
         self.tries.append(ask.endpoint)
+        hurried = self.hurried_after_seconds.get(len(self.tries))
+        if hurried is not None:
+            send_now, loop = self.workflow.send_now, asyncio.get_running_loop()
+            loop.call_later(hurried, send_now, ask.endpoint)
         await asyncio.sleep(self.answers_after_seconds[ask.endpoint])
         if self.tries.count(ask.endpoint) <= self.failures[ask.endpoint]:
             raise failed(self.error)
@@ -50,12 +57,12 @@ class Endpoints:
         order = EventDelivery(
             event=NEWS, recipients=tuple(Recipient(endpoint=name) for name in self.failures)
         )
-        receipt = play(
-            World(self.answer),
-            f"event/{NEWS.id}",
-            (calling, event, metrics),
-            lambda: EventWorkflow(order).run(order),
-        )
+
+        async def story() -> EventReceipt:
+            self.workflow = EventWorkflow(order)
+            return await self.workflow.run(order)
+
+        receipt = play(World(self.answer), f"event/{NEWS.id}", (calling, event, metrics), story)
         assert isinstance(receipt, EventReceipt)
         return {each.endpoint: each for each in receipt.deliveries}
 
@@ -91,3 +98,84 @@ def test_no_endpoint_waits_for_another() -> None:
     assert told["deaf"].state is DeliveryState.DEAD
     assert told["slow"].delivered_at == EPOCH + timedelta(minutes=1)
     assert told["shop"].delivered_at == EPOCH
+
+
+def test_who_cannot_wait_uses_up_none_of_the_tries() -> None:
+    endpoints = Endpoints(shop=1_000)
+    endpoints.hurried_after_seconds = dict.fromkeys(range(3, 11), 20.0)
+    told = endpoints.told()["shop"]
+
+    assert told.tries == len(PAUSES) + 1 + 8
+    assert told.state is DeliveryState.DEAD
+
+
+def test_an_order_that_comes_during_the_last_try_is_not_lost() -> None:
+    last = len(PAUSES) + 1
+    endpoints = Endpoints(shop=last)
+    endpoints.answers_after_seconds["shop"] = 10
+    endpoints.hurried_after_seconds = {last: 5.0}
+    told = endpoints.told()["shop"]
+
+    assert (told.state, told.tries) == (DeliveryState.DELIVERED, last + 1)
+
+
+def test_an_order_that_comes_during_a_try_has_the_next_made_at_once() -> None:
+    endpoints = Endpoints(shop=1)
+    endpoints.hurried_after_seconds = {1: 0.0}
+    endpoints.answers_after_seconds["shop"] = 1
+    assert endpoints.told()["shop"].delivered_at == EPOCH + timedelta(seconds=2)
+
+
+class Neighbours(World):
+    """The other events: what they are signalled."""
+
+    def __init__(self, endpoints: Endpoints) -> None:
+        super().__init__(endpoints.answer)
+        self.signals: list[tuple[str, str]] = []
+
+    async def signal(self, workflow_id: str, name: str, data: Any) -> None:  # noqa: ARG002
+        self.signals.append((workflow_id, name))
+
+
+def test_an_event_that_is_told_again_gets_its_turn_again_from_one_that_is_still_told() -> None:
+    """The one before is through at the shop, and not at the till, which is down for days."""
+    endpoints = Endpoints(shop=0, till=3)
+    neighbours = Neighbours(endpoints)
+    order = EventDelivery(
+        event=NEWS, recipients=(Recipient(endpoint="shop"), Recipient(endpoint="till"))
+    )
+    asking = Turn(endpoint="shop", event_id="invoice-settled-later")
+
+    async def story() -> None:
+        workflow = EventWorkflow(order)
+        telling = asyncio.create_task(workflow.run(order))
+        await asyncio.sleep(1)
+        for _ in range(2):
+            await workflow.follow(asking)
+        assert not telling.done()
+        await telling
+
+    play(neighbours, f"event/{NEWS.id}", (calling, event, metrics), story)
+    assert neighbours.signals == [("event/invoice-settled-later", "turn_came")] * 2
+
+
+def test_who_is_not_told_this_time_stands_as_before() -> None:
+    dead = DeliveryStatus(endpoint="till", state=DeliveryState.DEAD, tries=10, last_problem="down")
+    order = EventDelivery(
+        event=NEWS,
+        recipients=(Recipient(endpoint="shop"), Recipient(endpoint="till")),
+        only=("shop",),
+        others=(dead,),
+    )
+    endpoints = Endpoints(shop=0)
+    receipt = play(
+        World(endpoints.answer),
+        f"event/{NEWS.id}",
+        (calling, event, metrics),
+        lambda: EventWorkflow(order).run(order),
+    )
+    assert [(each.endpoint, each.state) for each in receipt.deliveries] == [
+        ("shop", DeliveryState.DELIVERED),
+        ("till", DeliveryState.DEAD),
+    ]
+    assert endpoints.tries == ["shop"]
