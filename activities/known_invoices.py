@@ -58,6 +58,9 @@ class KnownInvoices:
         self._ended = Ended()
         self._held: Recent[PaymentHash] = Recent(10_000)
         self._scanned = False  # once, by this process
+        # What this process has seen of the node's numbers: whose they are, and the highest paid.
+        self._numbered: Recent[tuple[int, PaymentHash]] = Recent(10_000)
+        self._settled_to = 0
         self.reset = asyncio.Event()  # everything is to be listed anew
 
     @property
@@ -186,9 +189,31 @@ class KnownInvoices:
         """Looks whether the newest invoices of the node are older than what is remembered."""
         last = max(newest.invoices, key=lambda each: each.add_index, default=None)
         if (last.add_index if last else 0) < self.cursor.added.index:
+            went_back = not self._may_be_deletions(newest, last)
             added = Mark(index=last.add_index, at=last.created_at) if last else Mark()
             self.note(cursor=self.cursor.model_copy(update={"added": added}))
-            self._reset()
+            if went_back:
+                self._reset()
+        for each in newest.invoices:
+            self._numbered.add((each.add_index, each.payment_hash))
+
+    def _may_be_deletions(self, newest: Page, last: NodeInvoice | None) -> bool:
+        """Whether LND may only have deleted what was canceled, as it can be set to.
+
+        What is settled it keeps, and no other invoice gets another number. The next number
+        must be one that a scan reads: it may be given once more.
+        """
+        cursor, index = self.cursor, last.add_index if last else 0
+        if index < cursor.pending_from - 1:
+            return False
+        if self._scanned:
+            stayed = last is None or (index, last.payment_hash) in self._numbered
+            return stayed and index >= self._settled_to
+        # Another process knew the numbers; its marks are left. After a renumbering, the
+        # newest invoice is still the one whose time is remembered.
+        settled_to = max((each.settle_index for each in newest.invoices), default=0)
+        stayed = last is None or last.created_at < cursor.added.at
+        return stayed and settled_to >= cursor.settled.index
 
     def _see(self, invoice: NodeInvoice, *, is_new: bool) -> None:
         """Follows the node's indices, only to notice when they go back.
@@ -212,9 +237,13 @@ class KnownInvoices:
             self.note(cursor=cursor.model_copy(update=marks))
         if went_back:
             self._reset()
+        self._numbered.add((invoice.add_index, invoice.payment_hash))
+        if invoice.state is LndInvoiceState.SETTLED:
+            self._settled_to = max(self._settled_to, invoice.add_index)
 
     def _reset(self) -> None:
         self._reporter.reset()
         self._scanned = False
+        self._settled_to = 0
         self.note(cursor=self.cursor.went_back(), resets=self.listened.resets + 1)
         self.reset.set()

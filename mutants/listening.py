@@ -6,6 +6,7 @@ from mutants.mutant import Mutant
 
 _CURSOR = "tests/streams/test_cursor.py::test_"
 _FAIR = "tests/streams/test_fairness.py::test_"
+_LATE = "tests/unit/test_late_payers.py::test_"
 _NODE = "tests/unit/test_node_invoices.py::test_"
 _ROUTING = "tests/streams/test_routing.py::test_"
 _STREAM = "tests/streams/test_stream.py::test_"
@@ -33,6 +34,24 @@ LISTENING = (
             f"{_STREAM}a_lower_add_index_is_noticed_and_costs_nothing",
             f"{_STREAM}an_index_that_stands_for_another_invoice_now_is_noticed",
         ),
+    ),
+    Mutant(
+        name="every-deletion-is-a-reset",
+        incident="J",
+        harm="a node that deletes what it canceled raises an alarm, and is listed anew each time",
+        path="activities/known_invoices.py",
+        old="went_back = not self._may_be_deletions(newest, last)",
+        new="went_back = True",
+        killers=(f"{_STREAM}canceled_invoices_that_lnd_deletes_are_no_reset",),
+    ),
+    Mutant(
+        name="a-reset-passes-for-deletions",
+        incident="J",
+        harm="an older database is taken for one without what was canceled, and nobody is told",
+        path="activities/known_invoices.py",
+        old="            return stayed and index >= self._settled_to\n",
+        new="            return stayed\n",
+        killers=(f"{_STREAM}a_settled_invoice_that_is_missing_is_a_reset",),
     ),
     Mutant(
         name="reset-keeps-what-has-ended",
@@ -291,6 +310,15 @@ LISTENING = (
         "                    and invoice.expires_at > datetime.now(UTC)\n"
         "                )",
         killers=(f"{_FAIR}a_settlement_after_the_expiry_is_told_by_the_stream_and_by_a_scan",),
+    ),
+    Mutant(
+        name="who-comes-at-the-expiry-is-dropped",
+        incident="R",
+        harm="most late payers come before the workflow has expired too, and nobody is told",
+        path="activities/late_payers.py",
+        old="                            self._unmatched[node].append((_now(), attempt))",
+        new="                            pass",
+        killers=(f"{_LATE}who_finds_no_invoice_yet_is_told_of_a_little_later",),
     ),
     Mutant(
         name="late-is-told-as-in-time",

@@ -34,6 +34,9 @@ pytestmark = pytest.mark.usefixtures("working")
 SHORT = {"expiry_seconds": 2, "late_watch_seconds": 0}
 A_MOMENT = timedelta(milliseconds=400)
 
+# Only its amount tells whom a late payer meant: each of these is of no other invoice.
+AMOUNTS_MSAT = range(4_654_321, 4_654_324)
+
 
 async def test_an_invoice_that_nobody_pays_is_closed(
     home: House, client: FulguriteClient, shop: Receiver
@@ -128,6 +131,29 @@ async def test_a_late_payer_who_gets_through_is_told_with_advice(
     assert receipt.status is InvoiceState.PAID_LATE
     assert receipt.late_seconds in {1, 2}
     assert "make such invoices with" in receipt.advice
+
+
+@SIMULATED_ONLY
+async def test_who_comes_when_only_lnd_has_closed_it_is_told_of(
+    home: House, client: FulguriteClient
+) -> None:
+    """The workflow still waits for LND's last word: Temporal's list shows it as open."""
+
+    # One try for each; another one only because the listener may have begun after the first.
+    for amount_msat in AMOUNTS_MSAT:
+        created, invoice = await issued(
+            client, to_receive(expiry_seconds=2, amount_msat=amount_msat)
+        )
+        await until(created.expires_at + A_MOMENT)
+        refused = await home.network.nodes["alice"].pay_unread(created.payment_request)
+        await until(created.expires_at + timedelta(seconds=10))
+        view = await invoice.view()
+
+        assert refused.status == LndPayment.FAILED
+        if view.receipt.late_attempts:
+            break
+    assert view.state is InvoiceState.EXPIRED
+    assert view.receipt.late_attempts == 1
 
 
 @SIMULATED_ONLY

@@ -116,6 +116,12 @@ class ModelLnd:
     def cancel(self, payment_hash: PaymentHash) -> None:
         self._changed(replace(self._invoices[payment_hash], state=CANCELED))
 
+    def cancel_and_delete(self, payment_hash: PaymentHash) -> None:
+        """As one that is set to delete what it cancels. A SQL table gives its last number again."""
+        del self._invoices[payment_hash]
+        if self.is_sql:
+            self._last_add_index = max((e.add_index for e in self._invoices.values()), default=0)
+
     def state(self, payment_hash: PaymentHash) -> LndInvoiceState:
         return self._invoices[payment_hash].state
 

@@ -35,6 +35,7 @@ class Happening(StrEnum):
     PAID_LAST = "paid last"  # the newest that is open
     HELD = "held"
     CANCELED = "canceled"
+    DELETED = "deleted"  # the newest that is open is canceled, and no trace is left
     SHOWN_LATE = "shown late"  # the next invoices are written, and not yet listed
     SHOWN = "shown"
     CUT = "cut"
@@ -93,6 +94,7 @@ class Story:
             H.PAID_LAST: lambda: self._end(-1, lnd.settle),
             H.HELD: lambda: self._end(0, lnd.hold),
             H.CANCELED: lambda: self._end(0, lnd.cancel),
+            H.DELETED: self._delete,
             H.SHOWN_LATE: lambda: trouble.unlisted.add(self._make(ours=True)),
             H.SHOWN: trouble.unlisted.clear,
             H.CUT: lnd.cut,
@@ -139,6 +141,12 @@ class Story:
         if self.lnd.state(payment_hash) is SETTLED:
             ours = payment_hash in self.world.ours
             (self.ours_settled if ours else self.others_settled).add(payment_hash)
+
+    def _delete(self) -> None:
+        if self.open:
+            payment_hash = self.open.pop()
+            self.lnd.cancel_and_delete(payment_hash)
+            self.world.ours.discard(payment_hash)
 
     def _begin(self) -> None:
         if not self.is_running:
