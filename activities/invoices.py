@@ -20,6 +20,7 @@ from temporalio.service import RPCError, RPCStatusCode
 from activities.errors import application_error
 from activities.heartbeats import heartbeating, until_shutdown
 from activities.starting import searchable
+from activities.tip import Tip
 from fulgurite import attributes, ids
 from fulgurite.errors import (
     CredentialError,
@@ -31,7 +32,7 @@ from fulgurite.errors import (
     InvoiceNotFoundError,
     KeyReusedError,
 )
-from fulgurite.identity import PaymentHash, Preimage
+from fulgurite.identity import NodeName, NodePubkey, PaymentHash, Preimage
 from fulgurite.invoices.calls import (
     ASK_CALLBACK,
     CANCEL_INVOICE,
@@ -47,7 +48,7 @@ from fulgurite.invoices.calls import (
     Watched,
 )
 from fulgurite.invoices.progress import InvoiceOrder
-from fulgurite.invoices.receipts import CreatedInvoice, InvoiceUpdate
+from fulgurite.invoices.receipts import CreatedInvoice, InvoiceUpdate, payee_of
 from fulgurite.invoices.requests import InvoiceRequest
 from fulgurite.invoices.states import InvoiceState, LndInvoiceState
 from fulgurite.sealing import UnsealingKey
@@ -62,6 +63,8 @@ _LOOK_ANYWAY_SECONDS: Final = 30.0
 _CAN_BE_PAID: Final = frozenset({LndInvoiceState.OPEN, LndInvoiceState.ACCEPTED})
 _PAUSE_SECONDS: Final = 1.0
 _REQUEST_MEMO: Final = "request_sha256"
+# A keysend is signed by nobody, and one of so many is none.
+_SIGNED_LATELY: Final = 100
 
 
 class InvoiceActivities:
@@ -80,13 +83,17 @@ class InvoiceActivities:
         Raises KeyReusedError and other InvalidRequestErrors; NodeErrors, to be retried.
         """
         try:
-            return await self._create(ask)
+            async with heartbeating():
+                return await self._create(ask)
         except InvalidRequestError as error:
             raise application_error(error) from error
         except FulguriteError as error:
             raise application_error(error, retryable=True) from error
 
     async def _create(self, ask: InvoiceRequest) -> CreatedInvoice:
+        # Where no workflows run there need not be any endpoints.
+        if activity.info().is_local and ask.hold and ask.hold.callback:
+            self._webhooks.config(ask.hold.callback)  # raises where nobody could be asked
         connection = self._nodes.connection(ask.node)
         if not connection.holds(Role.INVOICE):
             raise CredentialError(f"this worker holds no invoice macaroon of {ask.node}")
@@ -95,8 +102,6 @@ class InvoiceActivities:
                 f"a hold invoice needs the observe macaroon of {ask.node}: it must be decided by "
                 "the chain's height"
             )
-        if ask.hold and ask.hold.callback:
-            self._webhooks.config(ask.hold.callback)  # raises where nobody could be asked
         node = self._nodes.invoices(ask.node)
         preimage, payment_hash = self._identity(ask)
         await self._check_not_another(ask, payment_hash)
@@ -132,7 +137,9 @@ class InvoiceActivities:
         As far as Temporal remembers. What LND has under this very hash it remembers itself.
         """
         of_somebody = ask.hold is not None and ask.hold.payment_hash is not None
-        if len(list(self._nodes)) == 1 and not of_somebody:
+        # Who runs workflows knows every node; who serves a node's queue may know it alone.
+        knows_all = activity.info().is_local
+        if knows_all and len(list(self._nodes)) == 1 and not of_somebody:
             return
         others = self._client.list_workflows(
             f"WorkflowType = 'InvoiceWorkflow' AND {attributes.KEY} = '{ask.key}'"
@@ -150,14 +157,42 @@ class InvoiceActivities:
 
     async def _watch_over(self, order: InvoiceOrder, state: LndInvoiceState) -> None:
         """Starts the invoice's workflow; its payment request is given out only after."""
+        created = order.invoice
         # One that was ended by force is watched again; one that ended by itself is not, ...
         if await self._started(order, WorkflowIDReusePolicy.ALLOW_DUPLICATE_FAILED_ONLY):
             return
-        described = await self._check_remembered(order.invoice.request, order.invoice.payment_hash)
-        ended = described and described.status is WorkflowExecutionStatus.COMPLETED
-        if ended and state in _CAN_BE_PAID:
+        described = await self._check_remembered(created.request, created.payment_hash)
+        if described is None:
+            return
+        if described.status is WorkflowExecutionStatus.COMPLETED and state in _CAN_BE_PAID:
             # ... but where LND had canceled and deleted it, this is another one of the same hash.
             await self._started(order, WorkflowIDReusePolicy.ALLOW_DUPLICATE)
+        elif described.status is WorkflowExecutionStatus.RUNNING:
+            await self._check_watched(created, described)
+
+    async def _check_watched(
+        self, created: CreatedInvoice, described: WorkflowExecutionDescription
+    ) -> None:
+        """The workflow that runs must be this very invoice's.
+
+        LND can delete what it has canceled, and then writes the hash again, while the first
+        one's workflow still looks out for late payers: nobody would watch over the second.
+        What cannot be watched is called off, and never given to a payer.
+        """
+        run = self._client.get_workflow_handle(described.id, run_id=described.run_id)
+        async for first in run.fetch_history_events(page_size=1):
+            payloads = first.workflow_execution_started_event_attributes.input.payloads
+            [order] = await self._client.data_converter.decode(payloads, [InvoiceOrder])
+            watched = InvoiceOrder.model_validate(order).invoice
+            if watched.payment_request == created.payment_request:
+                return
+            break
+        ask = created.request
+        with suppress(InvoiceDecidedError, InvoiceNotFoundError):
+            await self._nodes.invoices(ask.node).cancel(created.payment_hash)
+        raise InvalidRequestError(
+            f"the invoice of the key {ask.key} has expired or was canceled: take a new key"
+        )
 
     async def _started(self, order: InvoiceOrder, reuse: WorkflowIDReusePolicy) -> bool:
         created, ask = order.invoice, order.invoice.request
@@ -205,7 +240,8 @@ class InvoiceActivities:
     async def look_up(self, ask: InvoiceOf) -> InvoiceUpdate:
         """LND's present word. Raises NodeErrors and InvoiceNotFoundError, to be retried."""
         try:
-            return await self._word(ask)
+            async with heartbeating():
+                return await self._word(ask)
         except FulguriteError as error:
             raise application_error(error, retryable=True) from error
 
@@ -218,12 +254,20 @@ class InvoiceActivities:
         try:
             return (await self._nodes.invoices(ask.node).look_up(ask.payment_hash)).update()
         except InvoiceNotFoundError:
-            if ask.payee is None:
-                raise
-            info = await self._nodes.connection(ask.node).check()
-            if info.pubkey != ask.payee:
+            if ask.payee is None or not await self._signs_as(ask.payee, ask.node):
                 raise
             return InvoiceUpdate(state=LndInvoiceState.CANCELED)
+
+    async def _signs_as(self, payee: NodePubkey, name: NodeName) -> bool:
+        """Whether the node is `payee`: it says so, or has signed its newest invoices so."""
+        try:
+            return (await self._nodes.connection(name).check()).pubkey == payee
+        except CredentialError:
+            # Ordinary invoices need no observe macaroon.
+            newest = await self._nodes.invoices(name).page(
+                after_index=0, limit=_SIGNED_LATELY, backwards=True
+            )
+            return any(payee_of(each.payment_request) == payee for each in newest.invoices)
 
     async def _after(self, order: Awaitable[None], ask: InvoiceOf) -> InvoiceUpdate:
         """LND's word after an order; one that came too late changes nothing, and LND says so."""
@@ -243,7 +287,8 @@ class InvoiceActivities:
         except InvalidRequestError as error:
             raise application_error(error) from error
         try:
-            return await self._after(node.settle(preimage), ask)
+            async with heartbeating():
+                return await self._after(node.settle(preimage), ask)
         except FulguriteError as error:
             raise application_error(error, retryable=True) from error
 
@@ -258,7 +303,8 @@ class InvoiceActivities:
         """Sends back what is held, and gives LND's word after that; twice is once."""
         try:
             node = self._nodes.invoices(ask.node)
-            return await self._after(node.cancel(ask.payment_hash), ask)
+            async with heartbeating():
+                return await self._after(node.cancel(ask.payment_hash), ask)
         except FulguriteError as error:
             raise application_error(error, retryable=True) from error
 
@@ -273,13 +319,19 @@ class InvoiceActivities:
 
     async def _watch(self, ask: Watch) -> Watched:
         node = self._nodes.invoices(ask.node)
+        tip = Tip(node)
         while True:
             update = await self._word(ask)
-            height = await node.height()
+            if update.state is not ask.state:
+                return Watched(update=update)  # whatever the chain does
             over = datetime.now(UTC) >= ask.until
-            reached = ask.until_height is not None and height >= ask.until_height
-            if update.state is not ask.state or over or reached:
-                return Watched(update=update, height=height)
+            if ask.until_height is not None:
+                height = await tip.height(ask.until_height)
+                reached = height >= ask.until_height
+                if over or reached:
+                    return Watched(update=update, height=height)
+            elif over:
+                return Watched(update=update, height=await node.height())
             await self._next_change(node, ask)
 
     async def _next_change(self, node: LndInvoices, ask: Watch) -> None:
@@ -307,7 +359,10 @@ class InvoiceActivities:
         Raises DeliveryErrors, and says nothing where the answer is no verdict.
         """
         # A number for each time that it is asked: who drops duplicates must still hear it.
-        question = f"ask-{ask.view.receipt.payment_hash}-{activity.info().activity_id}"
+        # A new run counts its activities anew.
+        info = activity.info()
+        number = f"{str(info.workflow_run_id)[:8]}-{info.activity_id}"
+        question = f"ask-{ask.view.receipt.payment_hash}-{number}"
         body = ask.view.model_dump_json().encode()
         try:
             async with heartbeating():

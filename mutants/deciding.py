@@ -7,6 +7,12 @@ from mutants.mutant import Mutant
 _ACTIVITIES = "tests/unit/test_invoice_activities.py::test_"
 _NODE = "tests/unit/test_node_invoices.py::test_"
 _PROGRESS = "tests/unit/test_invoice_progress.py::test_"
+_RECEIVING = "tests/scenarios/test_attacks_receiving.py::test_"
+_REQUESTS = "tests/unit/test_invoice_requests.py::test_"
+_OTHER_NODES = "tests/relays/test_other_nodes.py::test_"
+_RELAY_HANDS = "tests/relays/test_other_hands.py::test_"
+_RELAY_REQUESTS = "tests/relays/test_requests.py::test_"
+_RELAY_CLIENT = "tests/starter/test_client_relays.py::test_"
 _RELAY = "tests/properties/test_relay_courses.py::test_"
 _SECRETS = "tests/unit/test_secrets.py::test_"
 _LATE = "tests/scenarios/test_late_payers.py::test_"
@@ -49,6 +55,81 @@ DECIDING = (
         old="Edge(_S.PAYING, _E.UPSTREAM_LOST, _S.LOSS_POSSIBLE,",
         new="Edge(_S.PAYING, _E.UPSTREAM_LOST, _S.CANCELED,",
         killers=(f"{_RELAY}who_takes_upstream_back_in_flight_is_told_of_and_downstream_followed",),
+    ),
+    Mutant(
+        name="paid-for-nothing-any-more",
+        incident="I",
+        harm="upstream is known to be gone, or the relay called off, and the payment is sent",
+        path="fulgurite/relays/progress.py",
+        old="        if self.payment is None or self.sends_no_more:",
+        new="        if self.payment is None:",
+        killers=(
+            f"{_RELAY_HANDS}nothing_is_sent_once_upstream_is_known_to_be_gone",
+            f"{_RELAY_HANDS}nothing_is_sent_once_it_is_called_off",
+        ),
+    ),
+    Mutant(
+        name="a-payment-is-not-told-that-upstream-is-gone",
+        incident="I",
+        harm="upstream is known to be gone, and the payment that waits for its node is sent",
+        path="workflows/relay.py",
+        old="        return self._progress.sends_no_more and not",
+        new="        return self._progress.cancel_requested and not",
+        killers=(f"{_RELAY_HANDS}nothing_is_sent_once_upstream_is_known_to_be_gone",),
+    ),
+    Mutant(
+        name="an-earlier-runs-payment-is-not-told",
+        incident="I",
+        harm="upstream is gone; what a run before this one has begun is sent all the same",
+        path="workflows/relay.py",
+        old="        if outlook.payment_ours and self._cancel_is_due:",
+        new="        if False:",
+        killers=(f"{_RELAY_HANDS}a_payment_that_an_earlier_run_has_begun_is_told_too",),
+    ),
+    Mutant(
+        name="a-relay-goes-on-from-another-node",
+        incident="I",
+        harm="one node has paid; asked for again from another one, that one's FAILED gives it back",
+        path="fulgurite/relays/requests.py",
+        old='    return f"{_KEY}{outgoing_node}:{payment_hash}"',
+        new='    return f"{_KEY}{payment_hash}"',
+        killers=(f"{_RELAY_REQUESTS}a_relay_that_pays_from_another_node_is_another_one",),
+    ),
+    Mutant(
+        name="any-nodes-failure-is-a-verdict",
+        incident="I",
+        harm="another node's FAILED gives upstream back, which our own node may have paid for",
+        path="fulgurite/relays/progress.py",
+        old="        if receipt.status in NOT_PAID and not of_another_node:",
+        new="        if receipt.status in NOT_PAID:",
+        killers=(f"{_RELAY_HANDS}who_pays_from_another_node_is_waited_for_and_asked",),
+    ),
+    Mutant(
+        name="only-the-own-node-is-asked",
+        incident="I",
+        harm="another node has paid, the own one fails at that, and upstream goes back",
+        path="fulgurite/relays/progress.py",
+        old="        if self.outlook and self.outlook.elsewhere:",
+        new="        if False:",
+        killers=(f"{_RELAY_HANDS}who_pays_from_another_node_is_waited_for_and_asked",),
+    ),
+    Mutant(
+        name="who-pays-meanwhile-is-missed",
+        incident="I",
+        harm="another node pays between the look and the payment, and ours fails at that",
+        path="workflows/relayed_payment.py",
+        old="id_reuse_policy=first if only_the_first else again",
+        new="id_reuse_policy=again",
+        killers=(f"{_OTHER_NODES}who_pays_just_after_it_was_looked_for_is_not_missed",),
+    ),
+    Mutant(
+        name="a-relay-that-has-ended-begins-again",
+        incident="I",
+        harm="a call repeated after the end tells of a loss that is none, or of one twice",
+        path="starter/relay.py",
+        old="        id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE_FAILED_ONLY,\n",
+        new="",
+        killers=(f"{_RELAY_CLIENT}a_relay_that_has_ended_is_not_begun_again_and_tells_no_loss",),
     ),
     # Invariant 7: upstream is not given back while downstream is open, nor taken without a
     # preimage that outlives a crash.
@@ -149,9 +230,47 @@ DECIDING = (
         incident="invariant 8",
         harm="blocks come faster than the clock, and nobody looks",
         path="activities/invoices.py",
-        old="            reached = ask.until_height is not None and height >= ask.until_height",
-        new="            reached = False",
+        old="                reached = height >= ask.until_height",
+        new="                reached = False",
         killers=(f"{_ACTIVITIES}a_watch_ends_at_its_height",),
+    ),
+    Mutant(
+        name="without-a-tip-there-is-no-deadline",
+        incident="invariant 8",
+        harm="the observe macaroon is revoked, and what is held waits until LND closes a channel",
+        path="activities/tip.py",
+        old="            return until_height",
+        new="            return 0",
+        killers=(f"{_ACTIVITIES}a_tip_that_cannot_be_read_for_long_decides",),
+    ),
+    Mutant(
+        name="an-old-word-wipes-what-is-held",
+        incident="invariant 8",
+        harm="an OPEN that comes late takes the deadline's height away, and the amount",
+        path="fulgurite/invoices/progress.py",
+        old="if update.state is LndInvoiceState.OPEN and self.state not in _CAN_BE_OPEN:",
+        new="if False:",
+        killers=(f"{_PROGRESS}a_late_word_that_it_is_open_wipes_nothing_of_what_is_held",),
+    ),
+    Mutant(
+        name="anybody-may-keep-what-is-held",
+        incident="invariant 8",
+        harm="nobody decides, nothing is carried out, and LND closes a channel over it",
+        path="fulgurite/invoices/requests.py",
+        old="if self.default is Verdict.KEEP and by is not DecideBy.WORKFLOW:",
+        new="if False:",
+        killers=(
+            f"{_REQUESTS}only_a_workflow_that_holds_it_against_a_payment_may_let_the_deadline_pass",
+        ),
+    ),
+    Mutant(
+        name="a-second-life-is-watched-by-nobody",
+        incident="invariant 8",
+        harm="LND deleted the first of a key; the second is given out, held, and decided by nobody",
+        path="activities/invoices.py",
+        old="            await self._check_watched(created, described)",
+        new="            pass",
+        killers=(f"{_RECEIVING}an_invoice_that_nobody_would_watch_is_called_off",),
     ),
     # R: paid after its expiry, and not credited, or not told.
     Mutant(

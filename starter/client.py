@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import Final, Self
+from typing import Final, Self, TypeAlias
 
-from temporalio.client import WorkflowFailureError
+from pydantic import ValidationError
+from temporalio.client import WorkflowFailureError, WorkflowHandle
 from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.runtime import Runtime
@@ -33,6 +34,8 @@ from workflows.payment import PaymentWorkflow
 
 # A key that has failed may be tried again; one that has made an invoice stands for it.
 _UNLESS_MADE: Final = WorkflowIDReusePolicy.ALLOW_DUPLICATE_FAILED_ONLY
+
+_Making: TypeAlias = WorkflowHandle[CreateInvoiceWorkflow, CreatedInvoice]
 
 
 class FulguriteClient(Finder):
@@ -108,7 +111,30 @@ class FulguriteClient(Finder):
             raise of_failed_workflow(failure, key_id) from failure
 
     async def _made(self, request: InvoiceRequest, reuse: WorkflowIDReusePolicy) -> CreatedInvoice:
-        handle = await self._client.start_workflow(
+        making = await self._making(request, reuse)
+        try:
+            created = await making.result()
+        except WorkflowFailureError:
+            if await self._is_of(request, making):
+                raise
+            # Another's request was under way, and refused: that says nothing about this one.
+            created = await (await self._making(request, reuse)).result()
+        _check_same(request, created)
+        return created
+
+    async def _is_of(self, request: InvoiceRequest, making: _Making) -> bool:
+        """Whether the run of the key that was started or joined was asked for just this."""
+        run = self._client.get_workflow_handle(making.id, run_id=making.result_run_id)
+        async for first in run.fetch_history_events(page_size=1):
+            payloads = first.workflow_execution_started_event_attributes.input.payloads
+            asked = await self._client.data_converter.decode(payloads)
+            with suppress(ValidationError):
+                return [InvoiceRequest.model_validate(each) for each in asked] == [request]
+            break
+        return False
+
+    async def _making(self, request: InvoiceRequest, reuse: WorkflowIDReusePolicy) -> _Making:
+        return await self._client.start_workflow(
             CreateInvoiceWorkflow.run,
             request,
             id=ids.invoice_key_id(request.key),
@@ -119,9 +145,6 @@ class FulguriteClient(Finder):
             static_summary=f"invoice {request.key} of {request.node}",
             request_eager_start=True,
         )
-        created = await handle.result()
-        _check_same(request, created)
-        return created
 
     async def invoice(self, key_or_hash: str) -> Invoice:
         """The invoice of a caller's key, or of a payment hash, which need not be known.

@@ -316,12 +316,8 @@ class InvoiceWorkflow:
     @workflow.signal
     async def late_attempt(self, *given: Any) -> None:
         """A LateAttempt: somebody tried to pay when LND took it no more."""
-        attempt = read_signal(LateAttempt, given)
-        if attempt and self._progress.state is InvoiceState.EXPIRED:
-            progress = self._progress
-            if progress.late(attempt):
-                self._world.note(f"a late payer came with {attempt.amount_msat}")
-                await self._world.announce(EventType.INVOICE_LATE_ATTEMPT, progress.late_attempts)
+        if attempt := read_signal(LateAttempt, given):
+            await self._world.came_late(attempt)
 
     @workflow.update
     def settle(self, settlement: Settlement) -> InvoiceView:

@@ -13,14 +13,17 @@ from fulgurite import ids
 from fulgurite.events.catalogue import EventType, event
 from fulgurite.invoices.calls import ASK_CALLBACK, Asking
 from fulgurite.invoices.progress import InvoiceProgress
-from fulgurite.invoices.receipts import CreatedInvoice, InvoiceView
+from fulgurite.invoices.receipts import CreatedInvoice, InvoiceView, LateAttempt
 from fulgurite.invoices.requests import Hold, Verdict
+from fulgurite.invoices.states import InvoiceState
 from fulgurite.model import Model
 from workflows.announcing import emit
 from workflows.calling import try_on
 
 _ASK_AT_MOST = timedelta(minutes=2)
 _ASK_AGAIN, _ASK_AGAIN_LATER = timedelta(seconds=15), timedelta(minutes=5)
+# Earlier versions dropped such an attempt; the histories that they wrote still replay.
+_LATE_WHILE_OPEN = "late attempts while open"
 
 
 class InvoiceNews:
@@ -48,6 +51,19 @@ class InvoiceNews:
         """Tells the world. Once an invoice and kind, however often it is said."""
         async with self._telling:
             await self._tell(kind, number)
+
+    async def came_late(self, attempt: LateAttempt) -> None:
+        """Counts and tells of somebody whom LND turned away."""
+        progress = self._progress
+        if progress.state is InvoiceState.OPEN:
+            # LND closes it at the expiry, and our own clock rings later.
+            overdue = attempt.at > self._invoice.expires_at
+            looked_out_for = overdue and workflow.patched(_LATE_WHILE_OPEN)
+        else:
+            looked_out_for = progress.state is InvoiceState.EXPIRED
+        if looked_out_for and progress.late(attempt):
+            self.note(f"a late payer came with {attempt.amount_msat}")
+            await self.announce(EventType.INVOICE_LATE_ATTEMPT, progress.late_attempts)
 
     async def _tell(self, kind: EventType, number: int | None) -> None:
         payment_hash = self._invoice.payment_hash

@@ -44,7 +44,11 @@ class Watched(Model):
     """LND's word when the watch ended."""
 
     update: InvoiceUpdate
-    height: int = Field(description="the tip, as the node sees it")
+    height: int = Field(
+        default=0,
+        description="the tip, as the node sees it; 0: nobody had to know; where it could not be "
+        "read for long, the height that was waited for",
+    )
 
 
 class Settle(InvoiceOf):

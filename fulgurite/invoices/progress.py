@@ -34,6 +34,7 @@ _LATE_ATTEMPTS_TOLD = 20
 _LEAD_BLOCKS = 4
 # Two clocks: a cancellation so shortly before the expiry is LND's own.
 _CLOCKS_DIFFER = timedelta(seconds=5)
+_CAN_BE_OPEN = frozenset({InvoiceState.OPEN, InvoiceState.EXPIRED})
 _CAN_BE_HELD = frozenset({InvoiceState.OPEN, InvoiceState.EXPIRED, InvoiceState.CANCELING})
 
 
@@ -77,6 +78,8 @@ class InvoiceProgress(BaseModel):
         """
         if self.state in INVOICE.terminal:
             return None
+        if update.state is LndInvoiceState.OPEN and self.state not in _CAN_BE_OPEN:
+            return None  # it says nothing of what is held, and must not wipe what is known of that
         self.update = update
         match update.state:
             case LndInvoiceState.SETTLED:

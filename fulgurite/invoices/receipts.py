@@ -37,6 +37,14 @@ class InvoiceUpdate(Model):
         return self.state in {LndInvoiceState.SETTLED, LndInvoiceState.CANCELED}
 
 
+def payee_of(payment_request: str) -> NodePubkey | None:
+    """The node that has signed it; None where that cannot be read."""
+    try:
+        return read_invoice(payment_request).destination
+    except FulguriteError:
+        return None
+
+
 class CreatedInvoice(Model):
     """An invoice that LND has written. The same for every call with the same key."""
 
@@ -49,10 +57,7 @@ class CreatedInvoice(Model):
     @property
     def payee(self) -> NodePubkey | None:
         """The node that wrote it; None where that cannot be read."""
-        try:
-            return read_invoice(self.payment_request).destination
-        except FulguriteError:
-            return None
+        return payee_of(self.payment_request)
 
 
 class LateAttempt(Model):

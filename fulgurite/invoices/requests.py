@@ -52,7 +52,9 @@ class Hold(Model):
         default=None, description="only for CALLBACK: a configured webhook endpoint"
     )
     workflow_id: Line | None = Field(
-        default=None, description="only for WORKFLOW: signalled `invoice_accepted` with the view"
+        default=None,
+        min_length=1,
+        description="only for WORKFLOW: signalled `invoice_accepted` with the view",
     )
     decide_within_seconds: int = Field(
         default=3_600,
@@ -61,7 +63,9 @@ class Hold(Model):
         description="patience after it is held; ends earlier when the HTLC's expiry comes near",
     )
     default: Verdict = Field(
-        default=Verdict.CANCEL, description="what happens when nobody has decided in time"
+        default=Verdict.CANCEL,
+        description="what happens when nobody has decided in time; KEEP, nothing: only for "
+        "WORKFLOW with a `payment_hash`, and its workflow decides before the HTLC expires",
     )
     payment_hash: PaymentHash | None = Field(
         default=None,
@@ -87,6 +91,8 @@ class Hold(Model):
             raise ValueError("who holds the preimage must decide: use UPDATE or WORKFLOW")
         if self.default is Verdict.KEEP and not self.payment_hash:
             raise ValueError("KEEP is for an invoice that is held against another payment")
+        if self.default is Verdict.KEEP and by is not DecideBy.WORKFLOW:
+            raise ValueError("KEEP waits for a workflow, and for nobody else: use WORKFLOW")
         return self
 
 
@@ -122,7 +128,9 @@ class InvoiceRequest(Model):
         default_factory=dict, max_length=20, description="comes back in every event; no secrets"
     )
     notify_workflow_id: Line | None = Field(
-        default=None, description="signalled `fulgurite_event` with every event of this invoice"
+        default=None,
+        min_length=1,
+        description="signalled `fulgurite_event` with every event of this invoice",
     )
 
     @model_validator(mode="after")

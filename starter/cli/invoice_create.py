@@ -145,7 +145,8 @@ async def create(
         typer.Option(
             metavar="VERDICT",
             case_sensitive=False,
-            help="What happens when nobody has decided by then: CANCEL, SETTLE or KEEP. [CANCEL]",
+            help="What happens when nobody has decided by then: CANCEL, SETTLE, or KEEP "
+            "where a workflow decides about a hash of its own. [CANCEL]",
             rich_help_panel=_HOLD,
         ),
     ] = None,

@@ -6,7 +6,7 @@ import asyncio
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -138,6 +138,21 @@ async def _tried_late(on: Recording) -> None:
         await ends(invoice, S.CLOSED)
 
 
+async def _tried_late_while_open(on: Recording) -> None:
+    """LND has closed it, and our own clock has not rung yet."""
+    async with on.worker():
+        created, invoice = await issued(on)
+        at = created.expires_at + timedelta(seconds=1)
+        await on.temporal.get_workflow_handle(ids.invoice_id(invoice.payment_hash)).signal(
+            "late_attempt", LateAttempt(at=at, amount_msat=Msat(AMOUNT_MSAT))
+        )
+        await eventually(
+            invoice.view, lambda view: view.receipt.late_attempts > 0, what="a late attempt"
+        )
+        await invoice.cancel(InvoiceCancellation(by="ada"))
+        await ends(invoice, S.CANCELED)
+
+
 async def _canceled(on: Recording) -> None:
     async with on.worker():
         _, invoice = await issued(on)
@@ -263,6 +278,7 @@ SHAPES = (
     Shape("invoice-expired", _expired),
     Shape("invoice-paid-late", _paid_late),
     Shape("invoice-tried-late", _tried_late),
+    Shape("invoice-tried-late-while-open", _tried_late_while_open),
     Shape("invoice-canceled", _canceled),
     Shape("invoice-canceled-in-temporal", _canceled_in_temporal),
     Shape("invoice-known-before", _known_before),

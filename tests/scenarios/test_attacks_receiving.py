@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -14,11 +14,14 @@ from temporalio.service import RPCError
 import worker
 from activities.events import Announcer
 from devnet.house import House
+from devnet.node import OPEN
 from devnet.receiver import Receiver
 from devnet.simulated import SimulatedNetwork
+from devnet.simulated.faults import Refuse
 from devnet.temporal import TemporalServer
 from devnet.waiting import eventually
 from fulgurite import attributes, ids
+from fulgurite.errors import InvalidRequestError
 from fulgurite.events.catalogue import Event, EventType
 from fulgurite.identity import NodePubkey
 from fulgurite.invoices.receipts import LateAttempt
@@ -123,6 +126,28 @@ async def test_late_payers_without_number_do_not_fill_the_history(small: Client)
     told = [each.id for each in invoice.told if each.type is EventType.INVOICE_LATE_ATTEMPT]
     assert 1 <= len(set(told)) < attempts
     assert view.receipt.late_seconds is not None
+
+
+async def test_who_comes_after_the_expiry_is_late_before_our_own_clock_rings(
+    temporal: Client,
+) -> None:
+    """LND takes nothing from the expiry on; our state follows some moments later."""
+    invoice = LoneInvoice(LndInvoiceState.OPEN)
+    expires_at = invoice.order.invoice.expires_at
+    async with invoice.running(temporal) as handle:
+        await in_state(invoice, handle, InvoiceState.OPEN)
+        for late_seconds in (-1, 0, 1):
+            at = expires_at + timedelta(seconds=late_seconds)
+            await handle.signal("late_attempt", LateAttempt(at=at, amount_msat=Msat(1_000)))
+        view = await eventually(
+            lambda: invoice.view(handle),
+            lambda view: view.receipt.late_attempts > 0,
+            what="a late attempt",
+        )
+        await asyncio.wait_for(invoice.reached[EventType.INVOICE_LATE_ATTEMPT].wait(), 15)
+
+    assert (view.state, view.receipt.late_attempts) == (InvoiceState.OPEN, 1)
+    assert view.receipt.late_seconds == 1
 
 
 async def test_an_order_that_was_taken_is_not_overruled_by_the_default(temporal: Client) -> None:
@@ -356,3 +381,26 @@ async def test_an_invoice_that_is_made_again_is_watched_again(
     assert again.payment_hash == created.payment_hash
     assert receipt.status is InvoiceState.SETTLED
     assert receipt.paid_msat == AMOUNT_MSAT
+
+
+@pytest.mark.usefixtures("working")
+@pytest.mark.parametrize("hold", [None, {}], ids=["plain", "hold"])
+async def test_an_invoice_that_nobody_would_watch_is_called_off(
+    home: House, client: FulguriteClient, simulated: SimulatedNetwork, hold: object
+) -> None:
+    """LND had forgotten the first, whose workflow still looked out for late payers."""
+    simulated.faults.forget_canceled_invoices("carol")
+    request = to_receive(hold=hold, expiry_seconds=1, late_watch_seconds=600)
+    created, invoice = await issued(client, request)
+    await eventually(invoice.view, lambda view: view.unpaid_for_good, what="LND's last word")
+    # The second is there already when it is asked for again.
+    simulated.faults.add("carol", "CancelInvoice", Refuse())
+    for _ in range(2):
+        with pytest.raises(InvalidRequestError, match="take a new key"):
+            await client.create_invoice(request)
+    carol = home.network.nodes["carol"]
+    open_ = {each.r_hash for each in await carol.list_invoices() if each.state == OPEN}
+
+    assert created.payment_hash.raw() not in open_
+    assert (await invoice.view()).state is InvoiceState.EXPIRED
+    assert (await client.create_invoice(to_receive(hold=hold))).payment_request

@@ -9,7 +9,9 @@ from temporalio.api.common.v1 import WorkflowExecution
 from temporalio.api.workflowservice.v1 import DeleteWorkflowExecutionRequest
 from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode
+from temporalio.testing import ActivityEnvironment
 
+from activities.invoices import InvoiceActivities
 from devnet.house import House
 from devnet.node import OPEN
 from devnet.simulated import SimulatedNetwork
@@ -19,7 +21,10 @@ from fulgurite import attributes, ids
 from fulgurite.bolt11 import read_invoice
 from fulgurite.errors import KeyReusedError
 from fulgurite.identity import Digest
+from fulgurite.invoices.receipts import CreatedInvoice
 from fulgurite.invoices.states import InvoiceState
+from nodes.registry import Nodes
+from nodes.webhooks.sender import Webhooks
 from starter.client import FulguriteClient
 
 from .receiving import AMOUNT_MSAT, assert_true, in_lnd, lnd_has, to_receive
@@ -99,6 +104,27 @@ async def test_fifty_callers_at_once_get_one_invoice(home: House, client: Fulgur
 
     assert len(set(map(repr, every))) == 1
     await assert_made_once(home, every[0].payment_request)
+
+
+async def test_workers_that_make_it_at_once_call_off_nothing(
+    home: House, temporal: Client, client: FulguriteClient
+) -> None:
+    """One has it written, and another has its workflow started."""
+    nodes, webhooks = Nodes(home.settings.nodes), Webhooks(home.settings.webhooks)
+    key = home.settings.unsealing_key()
+    request = to_receive()
+
+    async def made() -> CreatedInvoice:
+        making = InvoiceActivities(nodes, key, temporal, webhooks)
+        return await ActivityEnvironment().run(making.create, request)
+
+    every = await asyncio.gather(*(made() for _ in range(10)))
+    await nodes.close()
+    await webhooks.close()
+
+    assert len(set(map(repr, every))) == 1
+    await lnd_has(home, every[0], OPEN)
+    assert (await (await client.invoice(every[0].payment_hash)).view()).state is InvoiceState.OPEN
 
 
 @pytest.mark.parametrize(

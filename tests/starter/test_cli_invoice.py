@@ -238,7 +238,8 @@ async def test_a_held_invoice_is_settled_after_a_yes(
         held = await invoice.view()
         settled = await fulgurite("invoice", "settle", key, "--as", "ann", answer="yes\n")
         watched = await fulgurite("invoice", "watch", key)
-    too_late = await fulgurite("invoice", "settle", key, "--force", "--json")
+    again = await fulgurite("invoice", "settle", key, "--force", "--json")
+    too_late = await fulgurite("invoice", "cancel", key, "--force", "--json")
 
     assert "held: settle or cancel it" in shown.stdout
     assert f"and block {held.decide_before_height}, else CANCEL" in shown.stdout
@@ -248,6 +249,8 @@ async def test_a_held_invoice_is_settled_after_a_yes(
     assert (watched.exit_code, watched.stdout.split()[0]) == (0, "SETTLED")
     view = await invoice.view()
     assert any("by ann" in line for line in view.timeline)
+    assert again.exit_code == 0
+    assert valid(again.stdout, "invoice-view")["state"] == "SETTLED"
     assert too_late.exit_code == 2
     assert "SETTLED" in valid(too_late.stdout, "problem")["message"]
 

@@ -6,22 +6,25 @@ import asyncio
 import uuid
 
 import pytest
-from temporalio.client import Client
+from temporalio.client import Client, WorkflowHandle
+from temporalio.common import WorkflowIDReusePolicy
 
 from devnet.house import House
 from devnet.waiting import eventually
 from fulgurite import ids
 from fulgurite.errors import InvalidRequestError, KeyReusedError, UnknownNodeError
 from fulgurite.identity import PaymentHash
-from fulgurite.invoices.requests import InvoiceCancellation, Settlement
+from fulgurite.invoices.receipts import CreatedInvoice
+from fulgurite.invoices.requests import InvoiceCancellation, InvoiceRequest, Settlement
 from fulgurite.invoices.states import InvoiceState
 from starter import handle as handle_module
 from starter import invoice as invoice_module
 from starter.client import FulguriteClient
 from starter.errors import NotPaidError, NotRetainedError, WorkerUnavailableError
 from starter.listing import InvoiceSummary
-from tests.scenarios.receiving import being_paid, reaches, to_hold, to_receive
+from tests.scenarios.receiving import being_paid, reaches, to_hold, to_receive, working_as
 from tests.scenarios.telling import SIMULATED_ONLY
+from workflows.create_invoice import CreateInvoiceWorkflow
 
 pytestmark = SIMULATED_ONLY
 
@@ -46,6 +49,57 @@ async def test_the_same_request_gives_the_same_invoice_and_another_is_refused(
 async def test_a_refused_request_is_told_by_its_own_error(client: FulguriteClient) -> None:
     with pytest.raises(UnknownNodeError, match="zoe"):
         await client.create_invoice(to_receive(node="zoe"))
+
+
+async def test_anothers_refusal_is_not_told_to_who_joined_it(
+    home: House, client: FulguriteClient, temporal: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One asks for what is refused; another asks for the same key while that is under way."""
+    request, begun = to_receive(), count_makings(monkeypatch)
+    await temporal.start_workflow(
+        "CreateInvoiceWorkflow",
+        to_receive(key=request.key, node="zoe"),
+        id=ids.invoice_key_id(request.key),
+        task_queue=ids.TASK_QUEUE,
+    )
+    creating = asyncio.create_task(client.create_invoice(request))
+
+    async def joined() -> bool:
+        return bool(begun)
+
+    await eventually(joined, what="a caller who has joined")
+    async with working_as(temporal, home.settings):
+        created = await asyncio.wait_for(creating, 60)
+
+    assert created.request == request
+    assert begun == [request, request]
+
+
+@pytest.mark.usefixtures("working")
+async def test_what_is_refused_is_looked_at_once(
+    client: FulguriteClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun = count_makings(monkeypatch)
+    with pytest.raises(UnknownNodeError):
+        await client.create_invoice(to_receive(node="zoe"))
+
+    assert len(begun) == 1
+
+
+def count_makings(monkeypatch: pytest.MonkeyPatch) -> list[InvoiceRequest]:
+    """What runs of a key's workflow were started or joined for."""
+    begun: list[InvoiceRequest] = []
+    making = FulguriteClient._making
+
+    async def counted(
+        self: FulguriteClient, request: InvoiceRequest, reuse: WorkflowIDReusePolicy
+    ) -> WorkflowHandle[CreateInvoiceWorkflow, CreatedInvoice]:
+        handle = await making(self, request, reuse)
+        begun.append(request)
+        return handle
+
+    monkeypatch.setattr(FulguriteClient, "_making", counted)
+    return begun
 
 
 @pytest.mark.usefixtures("working")

@@ -10,7 +10,13 @@ from fulgurite.events.catalogue import OF_INVOICE
 from fulgurite.identity import Preimage
 from fulgurite.invoices.progress import InvoiceProgress
 from fulgurite.invoices.receipts import CreatedInvoice, InvoiceUpdate
-from fulgurite.invoices.requests import MIN_HOLD_CLTV_BLOCKS, Hold, InvoiceRequest
+from fulgurite.invoices.requests import (
+    MIN_HOLD_CLTV_BLOCKS,
+    DecideBy,
+    Hold,
+    InvoiceRequest,
+    Verdict,
+)
 from fulgurite.invoices.states import INVOICE, InvoiceState, LndInvoiceState
 from fulgurite.money import Msat
 
@@ -91,6 +97,22 @@ def test_only_lnd_says_that_nobody_has_paid(state: InvoiceState) -> None:
     closed = word(LndInvoiceState.CANCELED)
     assert hears(progress, closed, NOW + 9 * MINUTE) is InvoiceState.EXPIRED
     assert progress.ended_unpaid
+
+
+@under_way
+def test_a_late_word_that_it_is_open_wipes_nothing_of_what_is_held(state: InvoiceState) -> None:
+    """The deadline's height was gone, and an amount that fits looked like none."""
+    held = word(LndInvoiceState.ACCEPTED, paid_at=NOW)
+    progress = InvoiceProgress(state=state, update=held)
+    can_be_open = state in {InvoiceState.OPEN, InvoiceState.EXPIRED}
+    assert hears(progress, word(LndInvoiceState.OPEN), NOW) is state
+    if can_be_open:
+        return
+
+    amount = Hold(decide_by=DecideBy.AMOUNT, min_msat=Msat(1_000))
+    assert progress.decide_before_height() is not None
+    assert progress.verdict_of_policy(amount) is Verdict.SETTLE
+    assert progress.receipt(INVOICE_OF_A_MINUTE).paid_msat == 1_000
 
 
 def test_what_is_held_is_decided_long_before_its_first_htlc_expires() -> None:
