@@ -177,9 +177,9 @@ class FulguriteClient(Finder):
         """Has an invoice written that is held until what it is for has been paid.
 
         The answer's `payment_request` is for the payer. Safe to call again with the same
-        request. Raises KeyReusedError when the outgoing invoice is relayed on other terms,
-        other InvalidRequestErrors when it cannot be, WorkerUnavailableError,
-        TemporalUnavailableError.
+        request while it is under way. Raises KeyReusedError when the outgoing invoice is
+        relayed on other terms, other InvalidRequestErrors when it cannot be or has ended,
+        WorkerUnavailableError, TemporalUnavailableError.
         """
         return await begin_relay(self._client, request)
 

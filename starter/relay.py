@@ -11,10 +11,11 @@ from temporalio.client import (
     WorkflowUpdateFailedError,
     WorkflowUpdateRPCTimeoutOrCancelledError,
 )
-from temporalio.common import WorkflowIDConflictPolicy
+from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
+from temporalio.exceptions import WorkflowAlreadyStartedError
 
 from fulgurite import ids
-from fulgurite.errors import FulguriteError
+from fulgurite.errors import FulguriteError, InvalidRequestError
 from fulgurite.identity import PaymentHash
 from fulgurite.relays.receipts import RelayReceipt, RelayView
 from fulgurite.relays.requests import RelayCancellation, RelayRequest, understand_relay
@@ -58,13 +59,19 @@ class Relay(Handle[RelayReceipt, RelayView]):
 
 
 async def begin_relay(client: Client, request: RelayRequest) -> RelayView:
-    """Starts a relay, or joins the one under way; what `FulguriteClient.begin_relay` does."""
+    """Starts a relay, or joins the one under way; what `FulguriteClient.begin_relay` does.
+
+    One that has ended is not begun again: what it did would be taken for a loss. One that
+    was refused, or ended by force, is.
+    """
+    payment_hash = understand_relay(request).payment_hash
     begin = WithStartWorkflowOperation(
         RelayWorkflow.run,
         args=[request],
-        id=ids.relay_id(understand_relay(request).payment_hash),
+        id=ids.relay_id(payment_hash),
         task_queue=ids.TASK_QUEUE,
         id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
+        id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE_FAILED_ONLY,
     )
     try:
         with temporal_errors():
@@ -74,6 +81,11 @@ async def begin_relay(client: Client, request: RelayRequest) -> RelayView:
                 start_workflow_operation=begin,
                 rpc_timeout=_PATIENCE,
             )
+    except WorkflowAlreadyStartedError as ended:
+        receipt = await Relay(client, payment_hash).receipt()
+        raise InvalidRequestError(
+            f"this relay has ended as {receipt.status}: ask the payee for a new invoice"
+        ) from ended
     except WorkflowUpdateFailedError as failed:
         raise told(failed.cause) or FulguriteError(str(failed.cause)) from failed
     except WorkflowUpdateRPCTimeoutOrCancelledError as late:

@@ -17,8 +17,8 @@ from fulgurite.invoices.receipts import InvoiceUpdate
 from fulgurite.invoices.requests import Verdict
 from fulgurite.invoices.states import LndInvoiceState
 from fulgurite.model import mistakes
-from fulgurite.relays.calls import LOOK_AHEAD, LookAhead, Outlook
-from fulgurite.relays.progress import RelayProgress
+from fulgurite.relays.calls import Outlook
+from fulgurite.relays.progress import NOT_PAID, RelayProgress
 from fulgurite.relays.receipts import RelayReceipt, RelayView
 from fulgurite.relays.requests import (
     Plan,
@@ -26,7 +26,6 @@ from fulgurite.relays.requests import (
     RelayRequest,
     check_not_the_payees,
     check_possible,
-    to_ask,
     understand_relay,
 )
 from fulgurite.relays.states import RELAY, RelayEvent, RelayState
@@ -71,6 +70,7 @@ class RelayWorkflow:
         )
         self._refusal: ApplicationError | None = None
         self._waits = 0  # for another payment of the hash, one after another
+        self._looked = False  # just now, at whoever else pays the hash
         self._request: RelayRequest
         self._plan: Plan
         self._upstream: HeldInvoice
@@ -79,7 +79,7 @@ class RelayWorkflow:
             self._request = RelayRequest.model_validate(request)
             self._plan = understand_relay(self._request)
             self._upstream = HeldInvoice(self._plan, self._progress.created)
-            self._downstream = RelayedPayment(self._plan.order)
+            self._downstream = RelayedPayment(self._plan)
             expected = ids.relay_id(self._plan.payment_hash)
             if info.workflow_id != expected:
                 raise InvalidRequestError(f"this relay's workflow id must be {expected}")
@@ -149,7 +149,7 @@ class RelayWorkflow:
                 [pair.key.value_set(pair.value) for pair in attributes.search_attributes]
             )
         try:
-            progress.outlook = await self._look_ahead()
+            progress.outlook = await self._downstream.look()
             progress.resumed = progress.outlook.invoice_key == plan.invoice.key
             if not progress.resumed:
                 check_possible(plan, progress.outlook, workflow.now())
@@ -197,7 +197,7 @@ class RelayWorkflow:
         """Whether what goes out can end well before what came in must be decided."""
         plan, progress = self._plan, self._progress
         counted_at = workflow.now()
-        progress.outlook = await self._look_ahead()
+        progress.outlook = await self._downstream.look()
         watched = await self._upstream.word_with_tip()
         self._hear(watched.update)
         if progress.state is not RelayState.HELD:
@@ -208,14 +208,19 @@ class RelayWorkflow:
             tip = max(watched.height, progress.outlook.height)
             why = progress.weigh(plan, watched.update, tip, counted_at)
             self._fire(RelayEvent.DISPATCHED, why)
+            self._looked = True
 
     async def _pay(self) -> None:
         """Until the payment has its verdict. Whatever is unknown is asked again."""
         payment, progress = self._downstream, self._progress
         if not payment.under_way:
-            # Without a payment that may be sent, what LND has is asked for, and nothing is sent.
-            if not await payment.begin(progress.payment or to_ask(self._plan)):
-                await self._wait_for_another_payment()
+            outlook = await self._outlook()
+            if progress.untold:
+                return
+            first = not outlook.payment_retained
+            request = progress.to_begin(self._plan)
+            if outlook.payment_runs or not await payment.begin(request, only_the_first=first):
+                await self._wait_for_another_payment(outlook)
                 return
             self._waits = 0
             progress.payments_begun += 1
@@ -223,35 +228,56 @@ class RelayWorkflow:
         if payment.ended:
             await self._hear_downstream(await payment.ending())
 
-    async def _wait_for_another_payment(self) -> None:
+    async def _outlook(self) -> Outlook:
+        """Before every payment: whether it may still be sent, and who else may have paid."""
+        progress = self._progress
+        if not self._looked or progress.outlook is None:
+            if progress.state is RelayState.PAYING:
+                self._hear(await self._upstream.word())
+            progress.outlook = await self._downstream.look(progress.outlook)
+        self._looked = False
+        return progress.outlook
+
+    async def _wait_for_another_payment(self, outlook: Outlook) -> None:
         if not self._waits:
-            self._note("another workflow pays this hash: waiting for its end")
+            where = f" from {outlook.elsewhere}" if outlook.elsewhere else ""
+            self._note(f"another workflow pays this hash{where}: waiting for its end")
+        if outlook.payment_ours and self._cancel_is_due:
+            await self._pass_on_the_cancel()
         pause = min(_FIRST_PAUSE * 2**self._waits, _LONGEST_PAUSE)
         self._waits = min(self._waits + 1, 10)
-        self._hear(await self._upstream.word_after(pause))
+        await self._upstream.wait(workflow.now() + pause, "the end of another payment")
+
+    async def _pass_on_the_cancel(self) -> None:
+        try:
+            await self._downstream.cancel()
+        except FailureError as error:
+            self._note(f"the payment could not be told: {error}")
 
     async def _listen_to_both(self) -> None:
         """Returns at the payment's end, and when something else must be done before it."""
-        if self._cancel_is_due:
-            try:
-                await self._downstream.cancel()
-            except FailureError as error:
-                self._note(f"the payment could not be told: {error}")
         listening = asyncio.create_task(self._listen_upstream())
         try:
-            await workflow.wait_condition(
-                lambda: (
-                    self._downstream.ended
-                    or bool(self._progress.untold)
-                    or self._cancel_is_due
-                    or workflow.info().is_continue_as_new_suggested()
-                    or listening.done()
-                )
-            )
+            # At once: before anything else is done, the payment might be sent.
+            while not await self._interrupted(listening):
+                await self._pass_on_the_cancel()
         finally:
             if listening.done():
                 listening.result()
             listening.cancel()
+
+    async def _interrupted(self, listening: asyncio.Task[None]) -> bool:
+        """True when there is something to do; False when the payment is to be told first."""
+        await workflow.wait_condition(
+            lambda: (
+                self._cancel_is_due
+                or self._downstream.ended
+                or bool(self._progress.untold)
+                or workflow.info().is_continue_as_new_suggested()
+                or listening.done()
+            )
+        )
+        return self._downstream.ended or not self._cancel_is_due
 
     async def _listen_upstream(self) -> None:
         while True:
@@ -260,8 +286,12 @@ class RelayWorkflow:
     async def _hear_downstream(self, ending: Ending) -> None:
         if ending.refused:
             self._fire(RelayEvent.NOT_PAID, f"the payment was refused: {ending.refused}")
-        elif ending.receipt and (heard := self._progress.heard_downstream(ending.receipt)):
+        elif ending.receipt and (
+            heard := self._progress.heard_downstream(self._plan, ending.receipt)
+        ):
             self._fire(*heard)
+        elif ending.receipt and ending.receipt.status in NOT_PAID:
+            self._note(f"{ending.receipt.node} has not paid it: {ending.receipt.status}")
         else:
             self._note(f"the payment ended without a verdict, asking again: {ending.words}")
             await workflow.sleep(_AFTER_FORCE, summary="what was being sent arrives meanwhile")
@@ -305,16 +335,6 @@ class RelayWorkflow:
         if self._progress.state is state:
             await workflow.sleep(_ORDERED, summary="LND has not carried it out yet")
 
-    async def _look_ahead(self) -> Outlook:
-        node = self._request.outgoing.node
-        return await call_here_or_on(
-            ids.node_queue(node),
-            LOOK_AHEAD,
-            LookAhead(node=node, payment_hash=self._plan.payment_hash),
-            at_most=_ONE_CALL,
-            summary="look ahead",
-        )
-
     def _hear(self, update: InvoiceUpdate) -> None:
         if heard := self._progress.heard_upstream(update, workflow.now()):
             self._fire(*heard)
@@ -346,7 +366,7 @@ class RelayWorkflow:
 
     @property
     def _cancel_is_due(self) -> bool:
-        return self._progress.cancel_requested and not self._downstream.cancel_passed_on
+        return self._progress.sends_no_more and not self._downstream.cancel_passed_on
 
     def _note(self, words: str) -> None:
         self._progress.note(words, workflow.now())

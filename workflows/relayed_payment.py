@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import TypeAlias
 
 from temporalio import workflow
+from temporalio.common import WorkflowIDReusePolicy
 from temporalio.exceptions import (
     ApplicationError,
     ChildWorkflowError,
@@ -15,10 +17,14 @@ from temporalio.exceptions import (
 from fulgurite import ids
 from fulgurite.errors import UnknownNodeError
 from fulgurite.payments.receipts import Receipt
-from fulgurite.payments.requests import Order, PaymentRequest
+from fulgurite.payments.requests import PaymentRequest
+from fulgurite.relays.calls import LOOK_AHEAD, LookAhead, Outlook
+from fulgurite.relays.requests import Plan, only_asks
 from workflows import search_attributes
-from workflows.calling import refusal
+from workflows.calling import call_here_or_on, refusal
 from workflows.payment import PaymentWorkflow
+
+_ONE_CALL = timedelta(minutes=2)
 
 _Child: TypeAlias = workflow.ChildWorkflowHandle[PaymentWorkflow, Receipt]
 
@@ -35,10 +41,13 @@ class Ending:
 class RelayedPayment:
     """One payment of one hash, over as many runs of its workflow as that takes."""
 
-    def __init__(self, order: Order) -> None:
-        self._order = order
-        self._id = ids.payment_id(order.payment_hash)
+    def __init__(self, plan: Plan) -> None:
+        self._order = plan.order
+        self._node = plan.request.outgoing.node
+        self._id = ids.payment_id(plan.payment_hash)
         self._child: _Child | None = None
+        self._asked = self._node  # whose LND the child asks
+        # To what pays this hash at present; what only asks need not be told.
         self.cancel_passed_on = False
 
     @property
@@ -49,17 +58,32 @@ class RelayedPayment:
     def ended(self) -> bool:
         return self._child is not None and self._child.done()
 
-    async def begin(self, request: PaymentRequest) -> bool:
+    async def look(self, known: Outlook | None = None) -> Outlook:
+        """What there is of it. With `known` the node, which may be away, is not asked again."""
+        return await call_here_or_on(
+            ids.node_queue(self._node),
+            LOOK_AHEAD,
+            LookAhead(node=self._node, payment_hash=self._order.payment_hash, known=known),
+            at_most=_ONE_CALL,
+            summary="look ahead",
+        )
+
+    async def begin(self, request: PaymentRequest, *, only_the_first: bool) -> bool:
         """False while another run is under way: an earlier one of ours, or somebody else's.
 
         Once that has ended this one can begin, and asks LND first what became of the other.
+        With `only_the_first` also False when another one has ended since it was looked for:
+        it may have paid, and from another node.
         """
+        again = WorkflowIDReusePolicy.ALLOW_DUPLICATE
+        first = WorkflowIDReusePolicy.REJECT_DUPLICATE
         try:
             self._child = await workflow.start_child_workflow(
                 PaymentWorkflow.run,
                 args=[request],
                 id=self._id,
                 task_queue=ids.TASK_QUEUE,
+                id_reuse_policy=first if only_the_first else again,
                 # What is in flight is followed, whatever becomes of the relay.
                 parent_close_policy=workflow.ParentClosePolicy.ABANDON,
                 search_attributes=search_attributes.of_request(request, self._order),
@@ -67,7 +91,7 @@ class RelayedPayment:
             )
         except WorkflowAlreadyStartedError:
             return False
-        self.cancel_passed_on = False
+        self._asked, self.cancel_passed_on = request.node, only_asks(request)
         return True
 
     async def cancel(self) -> None:
@@ -85,7 +109,8 @@ class RelayedPayment:
         try:
             return Ending(receipt=await child)
         except ChildWorkflowError as error:
-            why = _why_refused(error)
+            # Another node's refusal says nothing of what was sent from the relay's own.
+            why = _why_refused(error) if self._asked == self._node else None
             return Ending(refused=why.message) if why else Ending(words=str(error.cause or error))
         finally:
             self._child = None

@@ -10,13 +10,6 @@ from fulgurite.model import Model
 from fulgurite.payments.states import PaymentStatus
 
 
-class LookAhead(Model):
-    """What the paying node, and we, have of this hash already."""
-
-    node: NodeName
-    payment_hash: PaymentHash
-
-
 class Outlook(Model):
     """What was found."""
 
@@ -25,7 +18,17 @@ class Outlook(Model):
     payment: PaymentStatus | None = Field(
         default=None, description="LND's word on a payment of the hash; null: it knows none"
     )
-    payment_runs: bool = Field(default=False, description="a workflow of ours pays this hash")
+    payment_runs: bool = Field(
+        default=False,
+        description="a workflow of ours pays this hash, or was just ended by force while it did",
+    )
+    payment_ours: bool = Field(default=False, description="and a run of this relay has begun it")
+    payment_retained: bool = Field(
+        default=False, description="Temporal retains such a workflow, under way or ended"
+    )
+    elsewhere: NodeName | None = Field(
+        default=None, description="another node that has paid this hash, or may be about to"
+    )
     invoice_key: str | None = Field(
         default=None, description="the key of our invoice of this hash; null: there is none"
     )
@@ -34,6 +37,16 @@ class Outlook(Model):
     def payment_open(self) -> bool:
         """Whether it may be paid without anybody doing anything more."""
         return self.payment_runs or self.payment is PaymentStatus.IN_FLIGHT
+
+
+class LookAhead(Model):
+    """What the paying node, and we, have of this hash already."""
+
+    node: NodeName
+    payment_hash: PaymentHash
+    known: Outlook | None = Field(
+        default=None, description="what the node has said; given, only Temporal is asked again"
+    )
 
 
 LOOK_AHEAD = Call("relay.look_ahead", LookAhead, Outlook)

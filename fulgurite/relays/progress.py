@@ -16,7 +16,7 @@ from fulgurite.payments.requests import PaymentRequest
 from fulgurite.payments.states import PaymentState, PaymentStatus
 from fulgurite.relays.calls import Outlook
 from fulgurite.relays.receipts import RelayReceipt, RelayView, RelayWarning
-from fulgurite.relays.requests import Plan, cltv_limit_blocks, to_pay
+from fulgurite.relays.requests import Plan, cltv_limit_blocks, to_ask, to_pay
 from fulgurite.relays.states import RELAY, RelayEvent, RelayState
 
 # A timeline is for reading; what is older than this many lines is in the history.
@@ -24,7 +24,7 @@ _TIMELINE_LINES = 40
 # Two clocks: a cancellation so shortly before the expiry is LND's own.
 _CLOCKS_DIFFER = timedelta(seconds=5)
 # After these nothing is in flight, and nothing will be. A refused payment is as certain.
-_NOT_PAID = frozenset(
+NOT_PAID = frozenset(
     {
         PaymentState.FAILED,
         PaymentState.REJECTED,
@@ -100,7 +100,9 @@ class RelayProgress(BaseModel):
         self, at: datetime, *, before_paying: bool
     ) -> tuple[RelayEvent, str] | None:
         known = self.outlook is not None and (
-            self.outlook.payment_open or self.outlook.payment is PaymentStatus.SUCCEEDED
+            self.outlook.payment_open
+            or self.outlook.payment is PaymentStatus.SUCCEEDED
+            or self.outlook.elsewhere is not None
         )
         if self.state in {RelayState.PAYING, RelayState.SETTLING} or (before_paying and known):
             return RelayEvent.UPSTREAM_LOST, "LND gave back what was held, and this was too early"
@@ -129,17 +131,33 @@ class RelayProgress(BaseModel):
         self.payment = to_pay(plan, limit, counted_at)
         return f"held until {expiry}, now {tip}: downstream has {limit} blocks"
 
-    def heard_downstream(self, receipt: Receipt) -> tuple[RelayEvent, str] | None:
+    @property
+    def sends_no_more(self) -> bool:
+        """Called off, or for nothing any more: what is in flight is followed, and that is all."""
+        return self.cancel_requested or self.state is RelayState.LOSS_POSSIBLE
+
+    def to_begin(self, plan: Plan) -> PaymentRequest:
+        """The payment, where it may be sent; otherwise what asks LND what it has, and sends not."""
+        if self.outlook and self.outlook.elsewhere:
+            return to_ask(plan, self.outlook.elsewhere)
+        if self.payment is None or self.sends_no_more:
+            return to_ask(plan)
+        return self.payment
+
+    def heard_downstream(self, plan: Plan, receipt: Receipt) -> tuple[RelayEvent, str] | None:
         """What the payment's end means; None when it is no verdict that one can act on."""
         self.receipt_of_payment = receipt
+        of_another_node = receipt.node != plan.request.outgoing.node
         if receipt.status is PaymentState.SUCCEEDED:
             if receipt.sealed_preimage is None:
                 return None
-            if not (receipt.initiated_by_this_run or self.resumed or self.payments_begun > 1):
+            known = receipt.initiated_by_this_run or self.resumed or self.payments_begun > 1
+            if of_another_node or not known:
                 # The payer gets the preimage that was paid for: that is what the hash promises.
                 self.warn(RelayWarning.PAID_BY_ANOTHER)
             return RelayEvent.PAID, f"{receipt.amount_msat} paid, fee {receipt.fee_msat}"
-        if receipt.status in _NOT_PAID:
+        # One node's FAILED says nothing of what another one has in flight.
+        if receipt.status in NOT_PAID and not of_another_node:
             return RelayEvent.NOT_PAID, f"the payment is {receipt.status}: {receipt.failure_reason}"
         return None
 

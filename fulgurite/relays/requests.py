@@ -13,6 +13,7 @@ from fulgurite.errors import (
     AmountError,
     InvalidRequestError,
     InvoiceExpiredError,
+    KeyReusedError,
     SelfPaymentError,
 )
 from fulgurite.identity import NodeName, PaymentHash
@@ -49,6 +50,9 @@ _MAX_BLOCKS: Final = 2_016
 PAY_WITHIN: Final = timedelta(hours=1)
 # The outgoing invoice must outlive the incoming one by so much: it is paid afterwards.
 TIME_TO_PAY: Final = timedelta(minutes=2)
+
+_KEY: Final = "relay:"
+_KEY_LENGTH: Final = 100
 
 # Before every clock's present, however wrong that clock is.
 _NEVER: Final = datetime.fromtimestamp(0, tz=UTC)
@@ -141,7 +145,7 @@ def understand_relay(request: RelayRequest) -> Plan:
         )
     relay = ids.relay_id(order.payment_hash)
     invoice = InvoiceRequest(
-        key=relay_key(order.payment_hash),
+        key=relay_key(outgoing.node, order.payment_hash),
         node=incoming.node,
         amount_msat=_amount(incoming, order),
         memo=incoming.memo,
@@ -164,9 +168,14 @@ def understand_relay(request: RelayRequest) -> Plan:
     return Plan(request=request, order=order, invoice=invoice, final_cltv_delta_blocks=final_blocks)
 
 
-def relay_key(payment_hash: PaymentHash) -> Key:
-    """The caller's key of the incoming invoice."""
-    return f"relay:{payment_hash}"
+def relay_key(outgoing_node: NodeName, payment_hash: PaymentHash) -> Key:
+    """The caller's key of the incoming invoice.
+
+    It says which node pays, because another node's LND does not know what this one has sent:
+    whoever asks for the relay again from another node does not find it begun.
+    """
+    # A key has a hundred characters: next to a long name fewer of the hash's digits will do.
+    return f"{_KEY}{outgoing_node}:{payment_hash}"[:_KEY_LENGTH]
 
 
 def check_possible(plan: Plan, outlook: Outlook, now: datetime) -> None:
@@ -177,9 +186,19 @@ def check_possible(plan: Plan, outlook: Outlook, now: datetime) -> None:
     order, node = plan.order, plan.request.outgoing.node
     if outlook.pubkey == order.destination:
         raise SelfPaymentError(f"the outgoing invoice is {node}'s own: pay from another node")
+    if outlook.invoice_key is not None and outlook.invoice_key.startswith(_KEY):
+        raise KeyReusedError(
+            "a relay of this invoice that pays from another node was begun before, and may have "
+            "paid: ask for that one again, or ask the payee for a new invoice"
+        )
     if outlook.invoice_key is not None:
         raise SelfPaymentError(
             f"invoice/{order.payment_hash} is an invoice of ours: its payer can pay it as it is"
+        )
+    if outlook.elsewhere is not None:
+        raise InvalidRequestError(
+            f"{outlook.elsewhere} has this payment already, or may be about to send it, and this "
+            f"relay would pay from {node}: ask again when that payment has ended unpaid"
         )
     if outlook.payment_open or outlook.payment is PaymentStatus.SUCCEEDED:
         raise InvalidRequestError(
@@ -228,9 +247,18 @@ def to_pay(plan: Plan, limit_blocks: int, counted_at: datetime) -> PaymentReques
     )
 
 
-def to_ask(plan: Plan) -> PaymentRequest:
-    """A payment that sends nothing: LND is asked what it has, and that is followed to its end."""
-    return plan.request.outgoing.model_copy(update={"no_attempt_after": _NEVER})
+def to_ask(plan: Plan, node: NodeName | None = None) -> PaymentRequest:
+    """A payment that sends nothing: LND is asked what it has, and that is followed to its end.
+
+    `node` is another one than the relay's own, where that one may have paid.
+    """
+    asked = node or plan.request.outgoing.node
+    return plan.request.outgoing.model_copy(update={"node": asked, "no_attempt_after": _NEVER})
+
+
+def only_asks(request: PaymentRequest) -> bool:
+    """Whether it is such a payment."""
+    return request.no_attempt_after == _NEVER
 
 
 def _amount(incoming: Incoming, order: Order) -> Msat:

@@ -17,6 +17,7 @@ from typing import Any, NoReturn, Protocol, TypeVar
 from unittest import mock
 
 from temporalio import workflow as real
+from temporalio.exceptions import ChildWorkflowError
 
 from tests.properties.clock import VirtualLoop
 from workflows import at_lnd, calling, held_invoice, metrics, relay, relayed_payment
@@ -153,6 +154,22 @@ def run(story: Coroutine[Any, Any, Result]) -> Result:
     """Runs to the end, in virtual time, and cancels what is left."""
     with asyncio.Runner(loop_factory=Loop) as runner:
         return runner.run(story)
+
+
+def child_error(cause: BaseException) -> ChildWorkflowError:
+    """What a parent is told of a child that has failed."""
+    error = ChildWorkflowError(
+        "the child failed",
+        namespace="default",
+        workflow_id="payment/",
+        run_id="",
+        workflow_type="PaymentWorkflow",
+        initiated_event_id=0,
+        started_event_id=0,
+        retry_state=None,
+    )
+    error.__cause__ = cause
+    return error
 
 
 def _loop() -> Loop:

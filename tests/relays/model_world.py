@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from enum import StrEnum
 from typing import Any
 
 import bolt11
@@ -38,7 +37,20 @@ from fulgurite.relays.calls import Outlook
 from fulgurite.relays.requests import Plan
 from fulgurite.sealing import UnsealingKey
 from tests.properties.clock import EPOCH
+from tests.relays.model_other_node import OtherNode
+from tests.relays.model_temporal import child_error
+from tests.relays.scripts import Order, Run, Script
 from tests.unit.invoices import written
+
+__all__ = [
+    "BLOCK_SECONDS",
+    "FEE_MSAT",
+    "LND_CANCELS_BLOCKS",
+    "ModelWorld",
+    "Order",
+    "Run",
+    "Script",
+]
 
 FIRST_TIP = 1_000
 BLOCK_SECONDS = 600.0
@@ -48,50 +60,14 @@ LND_CANCELS_BLOCKS = 18
 DECIDED_BLOCKS = 24
 # What a worker sends has arrived after so long, if ever.
 ON_THE_WIRE_SECONDS = 3.0
+# For so long it is taken for running still.
+FORCE_SECONDS = 60.0
 # What times out on chain is certain so many blocks later.
 ON_CHAIN_BLOCKS = 6
+# A payment that can send at once is not reached by a cancel before that.
+CANCEL_SECONDS = 0.2
 FEE_MSAT = 1_000
 SEALED = UnsealingKey("11" * 32).sealing_key.seal(Preimage(bytes(32)))
-
-
-class Run(StrEnum):
-    """What becomes of one run of the payment's workflow."""
-
-    HONEST = "honest"  # asks LND, sends where it may, and tells the verdict
-    FORCED = "forced"  # somebody ends it by force; what it sent goes on
-    FORCED_SENDING = "forced while sending"  # the same, and what it sends arrives only then
-    REFUSED = "refused"  # found wrong after LND was asked
-    NODE_UNKNOWN = "node unknown"  # nobody could ask LND
-    MUTE = "mute"  # SUCCEEDED, and no preimage comes with it
-    ANOTHERS = "another's"  # it is not ours: somebody else pays this hash
-
-
-class Order(StrEnum):
-    """What becomes of one order to the invoice's workflow."""
-
-    OBEYED = "obeyed"
-    IGNORED = "ignored"
-    GONE = "gone"
-
-
-@dataclass
-class Script:
-    """What will happen. Lists are used up in turn; then everything works."""
-
-    held_after_seconds: float | None  # None: nobody pays upstream
-    fates: list[tuple[float, bool]]  # of each send: after how long, and whether it settles
-    runs: list[Run]
-    orders: list[Order]
-    other_orders: Order  # what becomes of every later one
-    nudges: list[bool]  # whether the relay hears of what moved upstream
-    answer_seconds: list[float]  # how long LND takes
-    local_fails: list[bool]
-    taken_back_after_seconds: float | None  # somebody has LND cancel upstream
-    canceled_after_seconds: float | None  # somebody calls the relay off
-    ended_after_seconds: float | None  # somebody ends the relay by force, and asks for it again
-    gone_seconds: float  # so long there is no relay then
-    blocks_meanwhile: int  # beyond those that this time brings
-    new_run_after_steps: list[int]
 
 
 @dataclass
@@ -102,13 +78,18 @@ class ModelWorld:
     script: Script
     upstream: LndInvoiceState | None = None
     downstream: PaymentStatus | None = None
+    elsewhere: OtherNode = field(default_factory=OtherNode)
     expiry_height: int | None = None
     downstream_ends_at: int | None = None
     running: asyncio.Task[Any] | None = None
+    ours: bool = False  # what runs was begun by a relay
+    stopped: bool = False  # what runs was told to send no more
+    told_no_more_at: float | None = None  # the present relay: called off, or upstream gone
     another_paid: bool = False
     durable: bool = False  # a result with the preimage is in the history of the present run
     relay_run: int = 0
     sends: int = 0
+    forced_at: float | None = None  # when somebody last ended a payment by force
     on_the_wire: int = 0  # sends that have not arrived, and will
     extra_blocks: int = 0
     taken_back_at: float | None = None  # when somebody took upstream back
@@ -131,8 +112,18 @@ class ModelWorld:
     def downstream_is_open(self) -> bool:
         """Whether it is paid, or may be: in flight, on the wire, or with a run that can send."""
         may_send = self.running is not None and not self.running.done()
-        has = self.downstream in {PaymentStatus.IN_FLIGHT, PaymentStatus.SUCCEEDED}
+        has = self.downstream in _PAID_OR_OPEN or self.elsewhere.has_it
         return has or may_send or self.on_the_wire > 0
+
+    @property
+    def paid(self) -> bool:
+        """Whether the payee has it, from whatever node."""
+        return PaymentStatus.SUCCEEDED in {self.downstream, self.elsewhere.word}
+
+    def told_no_more(self) -> None:
+        """The present relay has heard it: from now on it has nothing sent."""
+        if self.told_no_more_at is None:
+            self.told_no_more_at = _time()
 
     def spawn(self, work: Any) -> asyncio.Task[Any]:
         task = asyncio.get_running_loop().create_task(work)
@@ -224,39 +215,59 @@ class ModelWorld:
             if ends_at is not None and self.tip >= ends_at:
                 settles, lands_at = False, _time()
                 await asyncio.sleep(ON_CHAIN_BLOCKS * BLOCK_SECONDS)
+        settles = self._lands(settles)
         self.downstream = PaymentStatus.SUCCEEDED if settles else PaymentStatus.FAILED
-        self.landed_at = _time()
         self._landed.set()
 
     async def _verdict(self) -> None:
         await self._landed.wait()
 
-    async def _pay(self, request: PaymentRequest, how: Run) -> Receipt:
+    async def _pay(self, request: PaymentRequest, how: Run, of_relay_run: int) -> Receipt:
         """A run of the payment's workflow, by its contract."""
+        begun_at = _time()
         await asyncio.sleep(_next(self.script.answer_seconds, otherwise=0.1))
         if how is Run.NODE_UNKNOWN:
-            raise _child_error(ApplicationError("?", type="UnknownNodeError", non_retryable=True))
+            raise child_error(ApplicationError("?", type="UnknownNodeError", non_retryable=True))
+        if request.node == OtherNode.NAME:
+            return await self._ask_elsewhere(request, how)
         asked_in_vain = self.downstream in {None, PaymentStatus.FAILED}
         if how is Run.REFUSED and asked_in_vain:
             wrong = InvalidRequestError.__name__
-            raise _child_error(ApplicationError("no", type=wrong, non_retryable=True))
+            raise child_error(ApplicationError("no", type=wrong, non_retryable=True))
         until = request.no_attempt_after
         now = _now()
         if asked_in_vain:
             if until is not None and now >= until:
                 return self._receipt(PaymentState.EXPIRED)
+            if self.stopped:
+                return self._receipt(PaymentState.CANCELED)
+            if of_relay_run == self.relay_run and (told_at := self.told_no_more_at) is not None:
+                assert begun_at <= told_at, "a send was begun when upstream was gone or called off"
+                assert _time() <= told_at + CANCEL_SECONDS, "and nobody has told the payment"
+            assert not self.elsewhere.has_it, "two nodes would pay at once"
             if how is Run.FORCED_SENDING:
                 self.on_the_wire += 1
                 self.spawn(self._arrive(request))
-                raise _child_error(TerminatedError("terminated"))
+                raise self._forced()
             self._send(request)
         if how in {Run.FORCED, Run.FORCED_SENDING}:
             await asyncio.sleep(5)
-            raise _child_error(TerminatedError("terminated"))
+            raise self._forced()
         await self._verdict()
         return self._receipt(PaymentState(str(self.downstream)), mute=how is Run.MUTE)
 
-    def _receipt(self, status: PaymentState, *, mute: bool = False) -> Receipt:
+    def _forced(self) -> ChildWorkflowError:
+        self.forced_at = _time()
+        return child_error(TerminatedError("terminated"))
+
+    async def _ask_elsewhere(self, request: PaymentRequest, how: Run) -> Receipt:
+        if how in {Run.FORCED, Run.FORCED_SENDING}:
+            await asyncio.sleep(5)
+            raise self._forced()
+        state = await self.elsewhere.asked(request)
+        return self._receipt(state, mute=how is Run.MUTE, node=OtherNode.NAME)
+
+    def _receipt(self, status: PaymentState, *, mute: bool = False, node: str = "bob") -> Receipt:
         now = _now()
         paid = status is PaymentState.SUCCEEDED
         order = self.plan.order
@@ -265,7 +276,7 @@ class ModelWorld:
             failure_reason=FailureReason.NONE,
             payment_hash=order.payment_hash,
             destination=order.destination,
-            node="bob",
+            node=node,
             amount_msat=order.amount,
             fee_msat=Msat(FEE_MSAT if paid else 0),
             fee_limit_msat=order.fee_limit,
@@ -288,15 +299,22 @@ class ModelWorld:
         self._steps, self.durable = 0, durable
         self.relay_run += 1
 
+    def forgotten(self) -> None:
+        """The relay was ended by force: the next one knows nothing of what it was told."""
+        self.told_no_more_at = None
+
     async def begin_payment(self, request: PaymentRequest) -> asyncio.Task[Receipt]:
         self._steps += 1
         if self.running and not self.running.done():
             raise WorkflowAlreadyStartedError(ids.payment_id(self.plan.payment_hash), "Payment")
         how = _next(self.script.runs, otherwise=Run.HONEST)
-        if how is Run.ANOTHERS:
-            self.running = self.spawn(self._pay_for_another())
+        self.stopped, self.ours = False, how not in _OF_SOMEBODY_ELSE
+        if not self.ours:
+            self.running = self.spawn(
+                self._pay_for_another() if how is Run.ANOTHERS else self._pay_elsewhere(how)
+            )
             raise WorkflowAlreadyStartedError(ids.payment_id(self.plan.payment_hash), "Payment")
-        run = self.running = self.spawn(self._pay(request, how))
+        run = self.running = self.spawn(self._pay(request, how, self.relay_run))
         return self.spawn(self._recorded(run, self.relay_run))
 
     async def _pay_for_another(self) -> None:
@@ -304,6 +322,23 @@ class ModelWorld:
             self.another_paid, self.downstream_ends_at = True, None
             self._fly()
         await self._verdict()
+
+    async def _pay_elsewhere(self, how: Run) -> None:
+        if not self.elsewhere.has_it:
+            self.another_paid = True
+            after_seconds, settles = _next(self.script.fates, otherwise=(1.0, True))
+            fate = (after_seconds, lambda: self._lands(settles))
+            if how is Run.ELSEWHERE:
+                await self.elsewhere.fly(*fate)
+            else:
+                self.forced_at = _time()
+                self.spawn(self.elsewhere.arrive_later(ON_THE_WIRE_SECONDS, *fate))
+                await asyncio.sleep(0)
+
+    def _lands(self, settles: bool) -> bool:
+        """A payee takes a hash once."""
+        self.landed_at = _time()
+        return settles and not self.paid
 
     async def _recorded(self, run: asyncio.Task[Receipt], of_relay_run: int) -> Receipt:
         """The child's end, as the parent's history has it."""
@@ -332,6 +367,12 @@ class ModelWorld:
 
     async def cancel(self, workflow_id: str) -> None:
         assert workflow_id == ids.payment_id(self.plan.payment_hash)
+        assert self.ours, "somebody else's payment is not ours to stop"
+        self.spawn(self._stop(self.running))
+
+    async def _stop(self, running: asyncio.Task[Any] | None) -> None:
+        await asyncio.sleep(CANCEL_SECONDS)
+        self.stopped |= running is self.running
 
     async def activity(self, name: str, ask: Any, *, local: bool) -> Any:
         self._steps += 1
@@ -345,9 +386,16 @@ class ModelWorld:
             pubkey="02" + "00" * 32,
             height=self.tip,
             payment=self.downstream,
-            payment_runs=self.running is not None and not self.running.done(),
+            payment_runs=(runs := self._runs()),
+            payment_ours=runs and self.ours,
+            payment_retained=self.running is not None,
+            elsewhere=OtherNode.NAME if self.elsewhere.has_it else None,
             invoice_key=self.plan.invoice.key if self.upstream else None,
         )
+
+    def _runs(self) -> bool:
+        just_forced = self.forced_at is not None and _time() < self.forced_at + FORCE_SECONDS
+        return just_forced or (self.running is not None and not self.running.done())
 
     def _invoice_create(self, _: Any) -> CreatedInvoice:
         if self.upstream is None:
@@ -367,6 +415,8 @@ class ModelWorld:
     def _invoice_look_up(self, _: InvoiceOf) -> InvoiceUpdate:
         assert self.upstream is not None
         held = self.upstream in {LndInvoiceState.ACCEPTED, LndInvoiceState.SETTLED}
+        if self.upstream is LndInvoiceState.CANCELED:
+            self.told_no_more()
         return InvoiceUpdate(
             state=self.upstream,
             paid_msat=self.plan.amount if held else Msat(0),
@@ -391,6 +441,9 @@ class ModelWorld:
         return Emitted(endpoints=())
 
 
+_PAID_OR_OPEN = frozenset({PaymentStatus.IN_FLIGHT, PaymentStatus.SUCCEEDED})
+_OF_SOMEBODY_ELSE = frozenset({Run.ANOTHERS, Run.ELSEWHERE, Run.ELSEWHERE_FORCED})
+
 # The text of the incoming invoice: anything that another node than the payee has signed.
 ANOTHER_NODES_INVOICE = bolt11.encode(bolt11.decode(written()), "22" * 32)
 
@@ -401,21 +454,6 @@ def _time() -> float:
 
 def _now() -> datetime:
     return EPOCH + timedelta(seconds=_time())
-
-
-def _child_error(cause: BaseException) -> ChildWorkflowError:
-    error = ChildWorkflowError(
-        "the child failed",
-        namespace="default",
-        workflow_id="payment/",
-        run_id="",
-        workflow_type="PaymentWorkflow",
-        initiated_event_id=0,
-        started_event_id=0,
-        retry_state=None,
-    )
-    error.__cause__ = cause
-    return error
 
 
 def _next(items: list[Any], *, otherwise: Any) -> Any:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from temporalio.client import Client, WithStartWorkflowOperation, WorkflowHandle
-from temporalio.common import WorkflowIDConflictPolicy
+from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 from temporalio.service import RPCError
 
 from devnet.house import House
@@ -101,6 +101,7 @@ async def ask(temporal: Client, request: RelayRequest, invoice: TestInvoice) -> 
         id=ids.relay_id(hash_of(invoice)),
         task_queue=ids.TASK_QUEUE,
         id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
+        id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE_FAILED_ONLY,
     )
     view = await temporal.execute_update_with_start_workflow(
         RelayWorkflow.payment_request, request, start_workflow_operation=start

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from fulgurite.errors import InvoiceExpiredError
+from fulgurite.errors import InvalidRequestError, InvoiceExpiredError, KeyReusedError
 from fulgurite.identity import NodePubkey
 from fulgurite.invoices.requests import Verdict
 from fulgurite.lifecycle import Edge
@@ -20,6 +20,7 @@ from fulgurite.relays.requests import (
     RelayRequest,
     check_possible,
     cltv_limit_blocks,
+    relay_key,
     to_ask,
     to_pay,
     understand_relay,
@@ -67,6 +68,25 @@ def test_what_comes_in_covers_what_can_go_out_and_is_kept_for_the_relay() -> Non
     assert hold.workflow_id == invoice.notify_workflow_id == f"relay/{PLAN.payment_hash}"
     # Always the same for the same request: a repeated one finds what the first has made.
     assert understand_relay(PLAN.request) == PLAN
+
+
+def test_a_relay_that_pays_from_another_node_is_another_one() -> None:
+    """That one's LND does not know what the first has sent: nothing of it is taken over."""
+    keys = {relay_key(node, PLAN.payment_hash) for node in ("bob", "dave", "d" * 40, "e" * 40)}
+    found = OUTLOOK.model_copy(update={"invoice_key": relay_key("dave", PLAN.payment_hash)})
+
+    assert (len(keys), PLAN.invoice.key in keys) == (4, True)
+    with pytest.raises(KeyReusedError, match="pays from another node was begun before"):
+        check_possible(PLAN, found, NOW)
+    # A key has a length; next to the longest name it says the hash all the same.
+    longest = understand_relay(a_request(node="d" * 40))
+    assert longest.payment_hash[:50] in longest.invoice.key
+
+
+def test_what_another_node_may_have_paid_is_not_begun() -> None:
+    found = OUTLOOK.model_copy(update={"elsewhere": "dave", "payment_runs": True})
+    with pytest.raises(InvalidRequestError, match="dave has this payment already"):
+        check_possible(PLAN, found, NOW)
 
 
 @pytest.mark.parametrize(("later_seconds", "possible"), [(280, True), (281, False)])

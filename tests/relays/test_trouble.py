@@ -194,6 +194,7 @@ async def test_a_payment_that_was_ended_by_force_is_asked_about_and_nothing_goes
     home: House, temporal: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("workflows.relay._AFTER_FORCE", timedelta(seconds=3))
+    monkeypatch.setattr("activities.relays._ARRIVES", timedelta(seconds=3))
     alice, bob, carol = (home.network.nodes[name] for name in ("alice", "bob", "carol"))
     invoice = await carol.hold_invoice(AMOUNT_MSAT)
     relay = await ask(temporal, a_relay(invoice), invoice)

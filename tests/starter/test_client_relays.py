@@ -6,11 +6,19 @@ import secrets
 from datetime import timedelta
 
 import pytest
+from temporalio.client import Client
 
 from devnet.house import House
-from fulgurite.errors import InvalidRequestError, KeyReusedError, SelfPaymentError
+from fulgurite import ids
+from fulgurite.errors import (
+    InvalidRequestError,
+    KeyReusedError,
+    SelfPaymentError,
+    UnknownNodeError,
+)
 from fulgurite.identity import PaymentHash
 from fulgurite.money import Msat
+from fulgurite.payments.states import PaymentState
 from fulgurite.relays.requests import RelayCancellation
 from fulgurite.relays.states import RelayState
 from starter import relay as relays
@@ -42,6 +50,40 @@ async def test_a_relay_is_begun_once_and_can_be_called_off_twice(
     assert receipt.status is RelayState.CANCELED
     assert (await relay.cancel(called_off)).state is RelayState.CANCELED
     assert [each.state async for each in relay.watch()] == [RelayState.CANCELED]
+
+
+@pytest.mark.usefixtures("working")
+async def test_a_relay_that_has_ended_is_not_begun_again_and_tells_no_loss(
+    home: House, client: FulguriteClient
+) -> None:
+    """Somebody pays the payee after it: that is no loss of the relay's, whoever repeats a call."""
+    invoice = await home.network.nodes["carol"].invoice(AMOUNT_MSAT)
+    request = a_relay(invoice, {"expiry_seconds": 1})
+    relay = client.relay((await client.begin_relay(request)).payment_hash)
+    ended = await relay.receipt()
+    assert ended.status is RelayState.EXPIRED
+    paid = await (await client.pay(request.outgoing)).receipt()
+    assert paid.status is PaymentState.SUCCEEDED
+
+    for _ in range(2):
+        with pytest.raises(InvalidRequestError, match="has ended as EXPIRED: ask the payee for"):
+            await client.begin_relay(request)
+    assert await relay.receipt() == ended
+
+
+@pytest.mark.usefixtures("working")
+async def test_a_relay_that_was_refused_or_ended_by_force_is_begun_again(
+    home: House, client: FulguriteClient, temporal: Client
+) -> None:
+    invoice = await home.network.nodes["carol"].invoice(AMOUNT_MSAT)
+    with pytest.raises(UnknownNodeError):
+        await client.begin_relay(a_relay(invoice, {"node": "mallory"}))
+    view = await client.begin_relay(a_relay(invoice))
+    await temporal.get_workflow_handle(ids.relay_id(view.payment_hash)).terminate("a test")
+    again = await client.begin_relay(a_relay(invoice))
+
+    assert (again.state, again.payment_request) == (RelayState.OPEN, view.payment_request)
+    await client.relay(view.payment_hash).cancel(RelayCancellation(by="ann"))
 
 
 @pytest.mark.usefixtures("working")
