@@ -9,7 +9,11 @@ _FAIR = "tests/streams/test_fairness.py::test_"
 _LATE = "tests/unit/test_late_payers.py::test_"
 _NODE = "tests/unit/test_node_invoices.py::test_"
 _ROUTING = "tests/streams/test_routing.py::test_"
-_STREAM = "tests/streams/test_stream.py::test_"
+_DELETIONS = "tests/streams/test_deletions.py::test_"
+_INDICES = "tests/streams/test_indices.py::test_"
+_ROUNDS = "tests/streams/test_rounds.py::test_"
+_TOLD = "tests/streams/test_told.py::test_"
+_TROUBLE = "tests/streams/test_trouble.py::test_"
 _WORKFLOW = "tests/unit/test_invoice_stream_workflow.py::test_"
 
 LISTENING = (
@@ -21,7 +25,7 @@ LISTENING = (
         path="activities/invoice_stream.py",
         old="settle_index = max((each.settle_index for each in newest.invoices), default=0)",
         new="settle_index = self.listened.cursor.settled.index",
-        killers=(f"{_STREAM}a_reset_settle_index_is_noticed_and_costs_nothing",),
+        killers=(f"{_INDICES}a_reset_settle_index_is_noticed_and_costs_nothing",),
     ),
     Mutant(
         name="reset-changes-nothing",
@@ -31,8 +35,8 @@ LISTENING = (
         old="self.note(cursor=self.cursor.went_back(), resets=",
         new="self.note(resets=",
         killers=(
-            f"{_STREAM}a_lower_add_index_is_noticed_and_costs_nothing",
-            f"{_STREAM}an_index_that_stands_for_another_invoice_now_is_noticed",
+            f"{_INDICES}a_lower_add_index_is_noticed_and_costs_nothing",
+            f"{_INDICES}an_index_that_stands_for_another_invoice_now_is_noticed",
         ),
     ),
     Mutant(
@@ -42,7 +46,7 @@ LISTENING = (
         path="activities/known_invoices.py",
         old="went_back = not self._may_be_deletions(newest, last)",
         new="went_back = True",
-        killers=(f"{_STREAM}canceled_invoices_that_lnd_deletes_are_no_reset",),
+        killers=(f"{_DELETIONS}canceled_invoices_that_lnd_deletes_are_no_reset",),
     ),
     Mutant(
         name="a-reset-passes-for-deletions",
@@ -51,7 +55,7 @@ LISTENING = (
         path="activities/known_invoices.py",
         old="            return stayed and index >= self._settled_to\n",
         new="            return stayed\n",
-        killers=(f"{_STREAM}a_settled_invoice_that_is_missing_is_a_reset",),
+        killers=(f"{_DELETIONS}a_settled_invoice_that_is_missing_is_a_reset",),
     ),
     Mutant(
         name="reset-keeps-what-has-ended",
@@ -80,7 +84,7 @@ LISTENING = (
         new="    recent = last_index + 1",
         killers=(
             f"{_CURSOR}what_is_pending_or_recent_is_never_passed",
-            f"{_STREAM}an_invoice_that_the_list_shows_late_is_not_passed_over",
+            f"{_INDICES}an_invoice_that_the_list_shows_late_is_not_passed_over",
         ),
     ),
     # K: only what is going on is told; what ended while nobody listened is lost.
@@ -91,7 +95,7 @@ LISTENING = (
         path="activities/known_invoices.py",
         old="            return False  # our own may wait for any",
         new="            pass",
-        killers=(f"{_STREAM}what_settled_while_nobody_listened_is_told_to_our_own",),
+        killers=(f"{_TOLD}what_settled_while_nobody_listened_is_told_to_our_own",),
     ),
     Mutant(
         name="scans-tell-nothing",
@@ -111,7 +115,7 @@ LISTENING = (
         new="        through = began_at",
         killers=(
             f"{_CURSOR}only_a_complete_listing_is_known_and_by_lnds_clock",
-            f"{_STREAM}lnds_clock_may_be_hours_behind",
+            f"{_INDICES}lnds_clock_may_be_hours_behind",
         ),
     ),
     Mutant(
@@ -121,7 +125,7 @@ LISTENING = (
         path="activities/known_invoices.py",
         old="                return invoice.payment_hash not in self._held",
         new="                return False",
-        killers=(f"{_STREAM}what_is_held_or_canceled_is_found_though_lnd_streams_neither",),
+        killers=(f"{_TOLD}what_is_held_or_canceled_is_found_though_lnd_streams_neither",),
     ),
     Mutant(
         name="heartbeats-are-ignored",
@@ -152,7 +156,7 @@ LISTENING = (
         old="            except NodeError as error:\n                because = str(error)",
         new="            except NodeError:\n                await asyncio.Event().wait()\n"
         "                raise",
-        killers=(f"{_STREAM}nothing_is_missing_soon_after_the_beginning_or_a_cut",),
+        killers=(f"{_TOLD}nothing_is_missing_soon_after_the_beginning_or_a_cut",),
     ),
     Mutant(
         name="a-silent-stream-is-trusted",
@@ -161,7 +165,7 @@ LISTENING = (
         path="activities/invoice_scans.py",
         old="            connection.stalled.set()",
         new="            pass",
-        killers=(f"{_STREAM}a_stream_that_is_open_and_tells_nothing_is_replaced",),
+        killers=(f"{_TROUBLE}a_stream_that_is_open_and_tells_nothing_is_replaced",),
     ),
     Mutant(
         name="no-pause-where-chance-says-none",
@@ -170,7 +174,7 @@ LISTENING = (
         path="activities/backoff.py",
         old="max(_SHORTEST_SECONDS, self._longest * self._draw())",
         new="self._longest * self._draw()",
-        killers=(f"{_STREAM}a_stream_that_closes_at_once_each_time_makes_no_busy_loop",),
+        killers=(f"{_TROUBLE}a_stream_that_closes_at_once_each_time_makes_no_busy_loop",),
     ),
     Mutant(
         name="pauses-do-not-grow",
@@ -179,7 +183,7 @@ LISTENING = (
         path="activities/backoff.py",
         old="        self._longest = min(2 * self._longest, _LONGEST_SECONDS)\n",
         new="",
-        killers=(f"{_STREAM}a_node_that_is_down_is_asked_less_and_less_often",),
+        killers=(f"{_TROUBLE}a_node_that_is_down_is_asked_less_and_less_often",),
     ),
     Mutant(
         name="a-defect-ends-the-stream",
@@ -229,7 +233,7 @@ LISTENING = (
         path="activities/telling.py",
         old="(None,) if key in self._failing else (*_PAUSES_SECONDS, None)",
         new="(*_PAUSES_SECONDS, 60.0, 60.0, None)",
-        killers=(f"{_STREAM}what_cannot_be_told_delays_nobody_else",),
+        killers=(f"{_TROUBLE}what_cannot_be_told_delays_nobody_else",),
     ),
     # X: one after another.
     Mutant(
@@ -258,7 +262,7 @@ LISTENING = (
         path="activities/known_invoices.py",
         old="        if found.untold:\n            return\n",
         new="",
-        killers=(f"{_STREAM}the_cursor_does_not_pass_what_could_not_be_told",),
+        killers=(f"{_TROUBLE}the_cursor_does_not_pass_what_could_not_be_told",),
     ),
     Mutant(
         name="a-page-is-passed-before-it-is-told",
@@ -267,7 +271,7 @@ LISTENING = (
         path="activities/invoice_scans.py",
         old="            if not (found.untold or known.cursor.complete or known.reset.is_set()):",
         new="            if not (known.cursor.complete or known.reset.is_set()):",
-        killers=(f"{_STREAM}a_first_listing_does_not_pass_what_could_not_be_told",),
+        killers=(f"{_ROUNDS}a_first_listing_does_not_pass_what_could_not_be_told",),
     ),
     Mutant(
         name="the-stream-moves-the-cursor",
@@ -287,7 +291,7 @@ LISTENING = (
         path="activities/known_invoices.py",
         old="        if self._ended.has(invoice.add_index, invoice.payment_hash):",
         new="        if False:",
-        killers=(f"{_STREAM}what_was_told_is_not_told_again_by_every_scan",),
+        killers=(f"{_TOLD}what_was_told_is_not_told_again_by_every_scan",),
     ),
     Mutant(
         name="an-index-is-an-identity",

@@ -10,7 +10,7 @@ from activities.invoice_scans import PAGE
 from activities.telling import AT_ONCE, Route
 from fulgurite.identity import PaymentHash
 from nodes.lnd.invoices import NodeInvoice
-from tests.streams.test_stream import TWO_SCANS_SECONDS, House
+from tests.streams.house import TWO_SCANS_SECONDS, House
 from tests.streams.world import Workers, World, happens, in_virtual_time, is_listening
 
 
