@@ -261,7 +261,10 @@ def _only_one(lock: Path, program: str) -> Iterator[None]:
 
 
 def _downloaded(module: Module, scratch: Path) -> Path | None:
-    """Temporal by the SDK's own download; None, soon, where its site cannot be reached."""
+    """Temporal by the SDK's own download; None, soon, where its site cannot be reached.
+
+    The release has an older database driver than we build with: see its go.mod.
+    """
     into = scratch / "download"
     into.mkdir()
 
