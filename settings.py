@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -19,6 +19,7 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from fulgurite.budgets.policy import BudgetName, BudgetPolicy, payments_of
 from fulgurite.errors import InvalidRequestError
 from fulgurite.invoices.requests import EndpointName
 from fulgurite.model import mistakes
@@ -47,6 +48,10 @@ class Settings(BaseSettings):
 
     nodes: dict[str, LndConfig] = Field(default_factory=dict)
 
+    budgets: dict[BudgetName, BudgetPolicy] = Field(
+        default_factory=dict, description="how much may be spent under a name, and in which time"
+    )
+
     unsealing_key_path: Path | None = Field(
         default=None, description="the private half; workers and readers of proofs need it"
     )
@@ -72,6 +77,12 @@ class Settings(BaseSettings):
     max_followed_payments: int = Field(
         default=2_000, ge=1, description="payments in flight that one worker follows"
     )
+    max_cached_workflows: int = Field(
+        default=1_000,
+        ge=1,
+        description="workflows that one worker keeps in memory; it reads the others again when "
+        "something happens to them",
+    )
 
     @classmethod
     def settings_customise_sources(
@@ -90,6 +101,23 @@ class Settings(BaseSettings):
                 raise InvalidRequestError(f"{CONFIG_VARIABLE} names {path}, which is no file")
             return (*sources, TomlConfigSettingsSource(settings_cls, Path(path)))
         return sources
+
+    @model_validator(mode="after")
+    def _one_policy_a_budget(self) -> Self:
+        if twice := self.budgets.keys() & self._budgets_of_nodes().keys():
+            raise ValueError(f"budgets that a node's payment_budget makes: {', '.join(twice)}")
+        return self
+
+    def every_budget(self) -> dict[BudgetName, BudgetPolicy]:
+        """Those with a name, and those that nodes have for their payments."""
+        return self.budgets | self._budgets_of_nodes()
+
+    def _budgets_of_nodes(self) -> dict[BudgetName, BudgetPolicy]:
+        return {
+            payments_of(name): node.payment_budget
+            for name, node in self.nodes.items()
+            if isinstance(node.payment_budget, BudgetPolicy)
+        }
 
     def unsealing_key(self) -> UnsealingKey:
         """Raises InvalidRequestError, which says how to make one."""

@@ -1,5 +1,7 @@
 """A reconciliation under way: page by page, a few hundred records in memory at a time.
 
+However many records differ: those of a page are handed over before there are many more.
+
 Both books move while they are read, and Temporal's index lags behind Temporal. So nothing
 differs at first sight: what seems to is looked at again a moment later, at the source.
 """
@@ -20,8 +22,8 @@ from fulgurite.reconciliation.differences import DONE, TO_DO, Counts, Difference
 
 PAGE: Final = 500
 
-_LOOKS_AT_ONCE: Final = 20
-_SECOND_LOOK_SECONDS: Final = 1.0
+LOOKS_AT_ONCE: Final = 20
+SECOND_LOOK_SECONDS: Final = 1.0
 
 Item = TypeVar("Item")
 
@@ -80,7 +82,7 @@ class Comparing:
         compare: Callable[[Ours, Theirs], DifferenceKind | None],
         expects: Callable[[Ours], bool],
         *,
-        second_look_seconds: float = _SECOND_LOOK_SECONDS,
+        second_look_seconds: float = SECOND_LOOK_SECONDS,
     ) -> None:
         """`expects`: whether the node must know of what is under way here."""
         self._ask = ask
@@ -125,7 +127,7 @@ class Comparing:
         expected = [each.payment_hash for each in page.records if self._expects(each)]
         unknown = [
             payment_hash
-            for some in batches(expected, _LOOKS_AT_ONCE)
+            for some in batches(expected, LOOKS_AT_ONCE)
             for payment_hash, found in zip(
                 some, await asyncio.gather(*map(self._theirs.look_up, some)), strict=True
             )
@@ -145,7 +147,7 @@ class Comparing:
             await asyncio.sleep(self._second_look_seconds)
         return [
             difference
-            for some in batches(hashes, _LOOKS_AT_ONCE)
+            for some in batches(hashes, LOOKS_AT_ONCE)
             for difference in await asyncio.gather(*map(self._look_again, some))
             if difference
         ]

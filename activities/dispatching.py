@@ -8,12 +8,13 @@ ALREADY_EXISTS. What must never happen is a conclusion from silence: "nothing mo
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final, Protocol
 
+from fulgurite.budgets.policy import BudgetName
 from fulgurite.errors import (
     AlreadyExistsError,
     InvalidRequestError,
@@ -76,14 +77,19 @@ class Dispatching:
         *,
         preimage: Preimage | None = None,
         approval_above: Msat | None = None,
+        budgets: Sequence[BudgetName] = (),
         refused: InvalidRequestError | None = None,
     ) -> None:
-        """`refused`: why this worker would not send; raised once LND is known to have nothing."""
+        """`budgets`: all that count it. Nothing is sent before each has granted its worst case.
+
+        `refused`: why this worker would not send; raised once LND is known to have nothing.
+        """
         self._node = node
         self._ask = ask
         self._order = order
         self._preimage = preimage
         self._approval_above = approval_above
+        self._ungranted = [each for each in budgets if each not in ask.reserved]
         self._refused = refused
         self._ends = asyncio.get_running_loop().time() + ask.follow_seconds
         self._accepted = False  # LND said ALREADY_EXISTS
@@ -152,6 +158,10 @@ class Dispatching:
             return Ending(
                 DispatchOutcome.NEEDS_APPROVAL,
                 because=f"a person is asked above {self._approval_above}",
+            )
+        if self._ungranted:
+            return Ending(
+                DispatchOutcome.NEEDS_BUDGET, because=f"counted by {', '.join(self._ungranted)}"
             )
         return None
 

@@ -38,7 +38,8 @@ class LatePayers:
 
     LND turns such a payment away without a word on which invoice it was for. Only its amount
     tells: where exactly one invoice that is looked out for asks for it, that one is told.
-    All are counted.
+    All are counted, and an alert reads the count: of several invoices of one price, or of
+    any amount, none is told.
     """
 
     def __init__(self, nodes: Nodes, client: Client) -> None:

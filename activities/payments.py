@@ -12,6 +12,7 @@ from temporalio import activity
 from activities.dispatching import Dispatching
 from activities.errors import application_error
 from activities.heartbeats import WHILE_SENDING_SECONDS, heartbeating, until_shutdown
+from fulgurite.budgets.policy import BudgetName, BudgetPolicy, payments_of
 from fulgurite.errors import (
     FulguriteError,
     InvalidRequestError,
@@ -32,9 +33,9 @@ from fulgurite.payments.calls import (
     Follow,
 )
 from fulgurite.payments.receipts import PaymentUpdate
-from fulgurite.payments.requests import Order, understand
+from fulgurite.payments.requests import Order, PaymentRequest, understand
 from fulgurite.payments.states import PaymentStatus
-from fulgurite.sealing import UnsealingKey
+from fulgurite.sealing import SealingKey, UnsealingKey
 from nodes.lnd.connection import LndConnection
 from nodes.lnd.payments import NodePayment
 from nodes.registry import Nodes
@@ -42,6 +43,8 @@ from nodes.roles import Role
 
 # A stream that is silent for this long may be dead: ask anew. The answer costs one message.
 _ASK_ANEW_SECONDS: Final = 30.0
+# A thousand that hang for hours would ask thirty times a second.
+_ASK_ANEW_PATIENTLY_SECONDS: Final = 300.0
 _PAUSE_SECONDS: Final = 1.0
 
 
@@ -103,6 +106,7 @@ class PaymentActivities:
         thresholds = [
             each for each in (of_node, ask.request.approval_above_msat) if each is not None
         ]
+        budgets = _budgets(ask.request, connection)
         ending = await Dispatching(
             self._nodes.payments(connection.name),
             ask,
@@ -110,11 +114,12 @@ class PaymentActivities:
             preimage=preimage,
             refused=refused,
             approval_above=min(thresholds, default=None),
+            budgets=budgets,
         ).run()
         update = None
         if ending.outcome is DispatchOutcome.FOLLOWED:
             update = (
-                self._update(ending.payment)
+                update_of(ending.payment, self._key.sealing_key)
                 if ending.payment
                 else PaymentUpdate(status=PaymentStatus.IN_FLIGHT)
             )
@@ -124,6 +129,7 @@ class PaymentActivities:
             sent=ending.sent,
             because=ending.because,
             announce=self._wanted(OF_PAYMENT.values(), connection.name),
+            budgets=budgets,
         )
 
     @activity.defn(name=FOLLOW_PAYMENT.name)
@@ -141,16 +147,17 @@ class PaymentActivities:
     async def _follow(self, ask: Follow) -> PaymentUpdate:
         node = self._nodes.payments(ask.node)
         latest = PaymentUpdate(status=PaymentStatus.IN_FLIGHT)
+        anew_seconds = _ASK_ANEW_PATIENTLY_SECONDS if ask.patient else _ASK_ANEW_SECONDS
         while (seconds := (ask.until - datetime.now(UTC)).total_seconds()) > 0:
             try:
                 async with (
                     node.track(ask.payment_hash) as updates,
-                    asyncio.timeout(min(seconds, _ASK_ANEW_SECONDS)),
+                    asyncio.timeout(min(seconds, anew_seconds)),
                 ):
                     async for payment in updates:
                         if _is_stale(payment, ask):
                             continue
-                        latest = self._update(payment)
+                        latest = update_of(payment, self._key.sealing_key)
                         if latest.terminal:
                             return latest
             except (PaymentNotFoundError, TimeoutError):
@@ -167,22 +174,29 @@ class PaymentActivities:
             raise InvalidRequestError("the sealed preimage does not belong to the payment hash")
         return preimage
 
-    def _update(self, payment: NodePayment) -> PaymentUpdate:
-        return PaymentUpdate(
-            status=payment.status,
-            failure_reason=payment.failure_reason,
-            payment_index=payment.payment_index,
-            amount_msat=payment.amount,
-            fee_msat=payment.fee,
-            parts=payment.parts,
-            attempts=payment.attempts,
-            created_at=payment.created_at,
-            resolved_at=payment.resolved_at,
-            expiry_height=payment.expiry_height,
-            sealed_preimage=(
-                self._key.sealing_key.seal(payment.preimage) if payment.preimage else None
-            ),
-        )
+
+def update_of(payment: NodePayment, key: SealingKey) -> PaymentUpdate:
+    """LND's word as it may leave this process: the preimage sealed."""
+    return PaymentUpdate(
+        status=payment.status,
+        failure_reason=payment.failure_reason,
+        payment_index=payment.payment_index,
+        amount_msat=payment.amount,
+        fee_msat=payment.fee,
+        parts=payment.parts,
+        attempts=payment.attempts,
+        created_at=payment.created_at,
+        resolved_at=payment.resolved_at,
+        expiry_height=payment.expiry_height,
+        sealed_preimage=key.seal(payment.preimage) if payment.preimage else None,
+    )
+
+
+def _budgets(request: PaymentRequest, connection: LndConnection) -> tuple[BudgetName, ...]:
+    """All that count it: those that the caller names, and the node's, whoever asks."""
+    of_node = connection.config.payment_budget
+    name = payments_of(connection.name) if isinstance(of_node, BudgetPolicy) else of_node
+    return tuple(dict.fromkeys([*request.budgets, *([name] if name else [])]))
 
 
 def _check_network(order: Order, connection: LndConnection) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from datetime import UTC, datetime
-from typing import Final
+from typing import Final, Protocol
 
 from temporalio import activity
 from temporalio.client import Client
@@ -27,6 +27,7 @@ from fulgurite.payments.states import PaymentState
 from fulgurite.reconciliation.calls import (
     COMPARE_INVOICES,
     COMPARE_PAYMENTS,
+    HANDED_OVER_AT,
     Compare,
     Stage,
     Tally,
@@ -65,7 +66,7 @@ class ReconciliationActivities:
         except FulguriteError as error:
             raise application_error(error, retryable=True) from error
         ours = invoice_workflows(self._client, ask.node)
-        return await _compare(ask, Comparing(ask, theirs, ours, compare_invoice, expects_invoice))
+        return await go_on(ask, Comparing(ask, theirs, ours, compare_invoice, expects_invoice))
 
     @activity.defn(name=COMPARE_PAYMENTS.name)
     async def payments(self, ask: Compare) -> Tally:
@@ -75,17 +76,31 @@ class ReconciliationActivities:
         except FulguriteError as error:
             raise application_error(error, retryable=True) from error
         ours = payment_workflows(self._client, ask.node)
-        return await _compare(ask, Comparing(ask, theirs, ours, compare_payment, expects_payment))
+        return await go_on(ask, Comparing(ask, theirs, ours, compare_payment, expects_payment))
 
 
-async def _compare(ask: Compare, comparing: Comparing) -> Tally:
-    """As many pages as time allows. What was counted and what was read go together."""
+class Further(Protocol):
+    """A comparison under way."""
+
+    async def further(self, tally: Tally) -> Tally:
+        """One page further. Raises NodeErrors."""
+
+
+async def go_on(ask: Compare, comparing: Further) -> Tally:
+    """As many pages as time and differences allow, which are handed over to be told.
+
+    What was counted and what was read go together.
+    """
     beaten = activity.info().heartbeat_details
     tally = Tally.model_validate(beaten[0]) if beaten else ask.so_far
     ends = asyncio.get_running_loop().time() + ask.at_most.total_seconds()
     try:
         async with heartbeating(details=lambda: tally):
-            while tally.stage is not Stage.DONE and asyncio.get_running_loop().time() < ends:
+            while (
+                tally.stage is not Stage.DONE
+                and len(tally.differences) - len(ask.so_far.differences) < HANDED_OVER_AT
+                and asyncio.get_running_loop().time() < ends
+            ):
                 tally = await until_shutdown(comparing.further(tally))
                 activity.heartbeat(tally)
     except FulguriteError as error:

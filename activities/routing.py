@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any, Final, Protocol
 
@@ -42,9 +43,16 @@ class Announcer(Protocol):
 class InvoiceRouter:
     """Signals the workflow `invoice/<payment hash>` where one runs."""
 
-    def __init__(self, client: Client, announcer: Announcer) -> None:
+    def __init__(
+        self,
+        client: Client,
+        announcer: Announcer,
+        is_to_itself: Callable[[str, NodeInvoice], bool] = lambda _, __: False,
+    ) -> None:
+        """`is_to_itself`: whether a node has paid this invoice to itself, which is no news."""
         self._client = client
         self._announcer = announcer
+        self._is_to_itself = is_to_itself
 
     async def route(self, node: str, invoice: NodeInvoice, *, since: datetime) -> Route:
         """See `activities.telling.Router`. Raises RPCError, and what the announcer raises.
@@ -71,7 +79,7 @@ class InvoiceRouter:
         settled_at = invoice.settled_at
         if invoice.state is not LndInvoiceState.SETTLED or (settled_at and settled_at < since):
             return Route.NOBODY
-        if _knows(described):
+        if _knows(described) or self._is_to_itself(node, invoice):
             return Route.NOBODY
         if _runs(described):
             # It was ended by force, and started again meanwhile.

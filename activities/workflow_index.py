@@ -105,13 +105,14 @@ class WorkflowIndex:
         amount = indexed.get(_AMOUNT_MSAT)
         return Ours(
             payment_hash=_hash_of(found.id),
-            execution=_execution(found.status),
+            execution=execution_of(found.status),
             state=indexed.get(_STATE) or self._first_state,
             amount=None if amount is None else Msat(amount),
         )
 
 
-def _execution(status: WorkflowExecutionStatus | None) -> Execution:
+def execution_of(status: WorkflowExecutionStatus | None) -> Execution:
+    """Temporal's word in ours."""
     # One that continued as new runs, whatever the index says of its earlier run.
     if status in {None, WorkflowExecutionStatus.CONTINUED_AS_NEW}:
         return Execution.RUNNING

@@ -11,12 +11,13 @@ import asyncio
 import tempfile
 from pathlib import Path
 
-from bench import asking, costs, memory, paying, settling
+from bench import asking, costs, memory, paying, settling, stuck
+from bench.month import playing as month
 from bench.running import prepared, say
 from devnet.house import KINDS
 from starter.connect import leave
 
-PARTS = ("paying", "asking", "settling", "costs", "memory")
+PARTS = ("paying", "asking", "settling", "costs", "memory", "stuck", "month")
 
 
 async def _main(asked: argparse.Namespace, folder: Path) -> None:
@@ -42,6 +43,8 @@ async def _main(asked: argparse.Namespace, folder: Path) -> None:
         )
     if "memory" in parts:
         await memory.measure(fresh("memory"), asked.cold)
+    if "stuck" in parts:
+        await stuck.measure(fresh("stuck"), asked.hung)
 
 
 def main() -> None:
@@ -53,9 +56,17 @@ def main() -> None:
     parser.add_argument("--outage", type=int, default=10_000, help="settlements to catch up with")
     parser.add_argument("--ours", type=int, default=1_000, help="of these, made by us")
     parser.add_argument("--cold", type=int, default=2_000, help="invoices that no cache has")
+    parser.add_argument("--hung", type=int, default=1_000, help="payments that hang at once")
+    parser.add_argument("--months", type=int, default=6, help="of other peers each")
+    parser.add_argument("--plot", type=Path, help="an SVG of the first month")
     asked = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="fulgurite-bench-") as folder:
-        asyncio.run(_main(asked, Path(folder)))
+    parts = set(asked.part or PARTS)
+    if parts != {"month"}:
+        with tempfile.TemporaryDirectory(prefix="fulgurite-bench-") as folder:
+            asyncio.run(_main(asked, Path(folder)))
+    if "month" in parts:
+        say("# a month of twenty channels, in a model")
+        say(month.measure(asked.months, asked.plot))
     leave(0)
 
 

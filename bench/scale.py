@@ -13,6 +13,7 @@ from devnet.progress import shown
 from devnet.simulated.faults import Break, RepeatMessages
 
 _CHUNKS = 20
+_GAP = 7
 _PAUSE_SECONDS = 1.0
 _SECONDS_EACH = 1.0  # generous: a machine of two cores does twenty a second
 
@@ -22,18 +23,24 @@ async def run(state_dir: Path, count: int) -> bool:
     async with shop("simulated", state_dir, nodes=(NODE,)) as at, at.home.worker() as worker:
         crowd = Crowd(at)
         began = time.monotonic()
-        with shown(f"{count:,} invoices are made"):
-            await crowd.make_ours(count)
-        say(f"{count:,} invoices made: {count / (time.monotonic() - began):.1f}/s")
         faults = crowd.network.faults
+        with shown(f"{count:,} invoices are made, with gaps in their indices"):
+            for _ in range(_CHUNKS):
+                faults.skip_add_indexes(NODE, _GAP)
+                await crowd.make_ours(count // _CHUNKS)
+        count = len(crowd.hashes)
+        say(f"{count:,} invoices made: {count / (time.monotonic() - began):.1f}/s")
         faults.use_sql_invoices(NODE)
         began = time.monotonic()
-        with shown("they settle in disorder, while streams break and indices are reset"):
+        with shown("they settle in disorder, while streams break, indices are reset, and all dies"):
             for chunk in range(_CHUNKS):
                 faults.add(NODE, "SubscribeInvoices", Break(after_messages=count // _CHUNKS // 2))
                 faults.add(NODE, "SubscribeInvoices", RepeatMessages())
                 await crowd.settle(-(-count // _CHUNKS))
                 match chunk % 4:
+                    case 0 if chunk == _CHUNKS // 2 + 2:
+                        await at.home.temporal.kill()
+                        await at.home.temporal.start()
                     case 1:
                         faults.reset_settle_index(NODE, keep=10)
                     case 2:

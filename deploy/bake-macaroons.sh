@@ -76,12 +76,19 @@ for role in "$@"; do
             uri:/lnrpc.Lightning/ForwardingHistory \
             uri:/lnrpc.Lightning/FeeReport \
             uri:/lnrpc.Lightning/ListPeers \
+            uri:/lnrpc.Lightning/GetTransactions \
+            uri:/lnrpc.Lightning/ExportAllChannelBackups \
+            uri:/lnrpc.Lightning/SubscribeChannelBackups \
+            uri:/lnrpc.Lightning/VerifyChanBackup \
             uri:/routerrpc.Router/SubscribeHtlcEvents \
-            uri:/chainrpc.ChainNotifier/RegisterBlockEpochNtfn
+            uri:/chainrpc.ChainNotifier/RegisterBlockEpochNtfn \
+            uri:/walletrpc.WalletKit/PendingSweeps \
+            uri:/walletrpc.WalletKit/ListSweeps
         ;;
     close)
         bake close 104 \
             uri:/lnrpc.Lightning/CloseChannel \
+            uri:/lnrpc.Lightning/ConnectPeer \
             uri:/walletrpc.WalletKit/PendingSweeps \
             uri:/walletrpc.WalletKit/ListSweeps \
             uri:/walletrpc.WalletKit/BumpFee \

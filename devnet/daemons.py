@@ -74,6 +74,8 @@ LND = Module(
     ),
 )
 TEMPORAL_SERVER = Module("temporal-server", "1.30.4")
+LOOP = Module("loop", "0.33.3-beta")
+POOL = Module("pool", "0.6.6-beta")
 
 
 @dataclass(frozen=True)
@@ -159,6 +161,26 @@ PROGRAMS = {
         told=r"version (\d+)\.(\d+)\.(\d+)",
     ),
     "lnd-descriptors": Program(LND, _OURS),
+    "loopd": Program(
+        LOOP,
+        "github.com/lightninglabs/loop/cmd/loopd",
+        needs=(0, 33, 3),
+        told=r"version (\d+)\.(\d+)\.(\d+)",
+    ),
+    "loop": Program(
+        LOOP,
+        "github.com/lightninglabs/loop/cmd/loop",
+        needs=(0, 33, 3),
+        told=r"version (\d+)\.(\d+)\.(\d+)",
+    ),
+    "loop-descriptors": Program(LOOP, _OURS),
+    "poold": Program(
+        POOL,
+        "github.com/lightninglabs/pool/cmd/poold",
+        needs=(0, 6, 6),
+        told=r"version (\d+)\.(\d+)\.(\d+)",
+    ),
+    "pool-descriptors": Program(POOL, _OURS),
 }
 
 

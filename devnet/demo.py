@@ -22,9 +22,11 @@ from rich.table import Table
 from devnet.cost import Cost, cost
 from devnet.daemons import DaemonNotFoundError, find
 from devnet.house import KINDS, House, WorkerProcess, endpoint, house
+from devnet.liquidity_story import LiquidityStory
 from devnet.node import ACCEPTED, TestInvoice
 from devnet.progress import shown
 from devnet.receiver import Receiver, new_secret
+from devnet.stuck_story import StuckStory
 from devnet.temporal import TemporalServer
 from devnet.waiting import eventually
 from fulgurite import ids
@@ -35,6 +37,7 @@ from fulgurite.money import FeeLimit, Msat
 from fulgurite.payments.receipts import Receipt
 from fulgurite.payments.requests import Cancellation, PaymentRequest
 from fulgurite.payments.states import PaymentState
+from fulgurite.swaps.states import SwapState
 from protos.lnrpc import lightning_pb2
 from starter.client import FulguriteClient
 from starter.connect import connect
@@ -45,7 +48,10 @@ console = Console()
 Found = TypeVar("Found")
 
 _CALLERS = 100
-_DAEMONS = {"simulated": ("temporal",), "regtest": ("temporal", "btcd", "btcctl", "lnd", "lncli")}
+_DAEMONS = {
+    "simulated": ("temporal",),
+    "regtest": ("temporal", "btcd", "btcctl", "lnd", "lncli", "loopd"),
+}
 
 
 @dataclass(frozen=True)
@@ -79,6 +85,9 @@ class Day:
         await self._refuses()
         await self._receives()
         await self._receives_without_a_worker(worker)
+        await self._spends_no_more_than_it_may()
+        await self._makes_room()
+        await self._hangs()
 
     async def _pays(self) -> None:
         invoice = await self._nodes["carol"].invoice(50_000_000, memo="a chair")
@@ -160,6 +169,47 @@ class Day:
             await worker.start()
             await self._told(created)
         await self._write_received("paid without a worker: told once", created)
+
+    async def _spends_no_more_than_it_may(self) -> None:
+        async with self._chapter("a budget has room for one payment of two"):
+            story = LiquidityStory(self._home, self._client, console)
+            payment, (paid, refused) = await story.spends()
+            _expect(paid.status is PaymentState.SUCCEEDED, paid)
+            _expect(refused.status is PaymentState.OVER_BUDGET, refused)
+        await self._write_paid("over budget: nothing was sent", payment, refused)
+
+    async def _makes_room(self) -> None:
+        story = LiquidityStory(self._home, self._client, console)
+        async with self._chapter("the autopilot looks at alice's channels, and explains itself"):
+            run, plan = await story.plans()
+            channels = await self._nodes["alice"].channels()
+            _expect(len(plan.lines) == len(channels), plan)
+        await self._write("explained, channel by channel", run.id, plan.state, "", "")
+        async with self._chapter("a Loop Out makes room to receive"):
+            swapped = await story.swaps()
+            _expect(swapped.status is SwapState.SUCCEEDED, swapped)
+        await self._write(
+            "swapped out, once",
+            ids.swap_id(swapped.key),
+            swapped.status,
+            str(Msat.from_sat(swapped.amount_sat)),
+            str(Msat.from_sat(swapped.cost.total_sat)),
+        )
+
+    async def _hangs(self) -> None:
+        async with self._chapter("a payment hangs for good: force close, CSV, sweep"):
+            told = await StuckStory(self._home, self._client, console).tell()
+            payment, receipt, ladder = told
+            _expect(receipt.status is PaymentState.FAILED, receipt)
+            _expect(ladder.on_chain is not None and ladder.on_chain.complete, ladder)
+            assert ladder.on_chain is not None
+        await self._write(
+            "hung: the chain decided",
+            ids.stuck_id(payment.payment_hash),
+            f"{receipt.status}, {ladder.status}",
+            str(receipt.amount_msat),
+            f"{ladder.on_chain.cost_sat:,} sat on chain",
+        )
 
     async def _told(self, created: CreatedInvoice) -> None:
         """The shop's receiver got the news, signed, exactly once."""
@@ -273,7 +323,7 @@ async def _demo(kind: str, state_dir: Path, *, stay: bool) -> None:
             shop = await stack.enter_async_context(Receiver(secret_path.read_text()))
             webhooks = {"shop": endpoint(shop, secret_path, "invoice.*")}
             home = await stack.enter_async_context(
-                house(kind, state_dir, headless=False, webhooks=webhooks)
+                house(kind, state_dir, headless=False, webhooks=webhooks, loop=True)
             )
         with shown("starting a worker"):
             worker = await stack.enter_async_context(home.worker())

@@ -7,23 +7,27 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from ipaddress import ip_network
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import aiohttp
 from pydantic import BaseModel
 
+from devnet.loopd import LoopNode
 from devnet.network import Network
 from devnet.node import LightningNode
+from devnet.poold import PoolNode
 from devnet.processes import Daemon, free_ports
 from devnet.receiver import Receiver
 from devnet.regtest import RegtestNetwork
+from devnet.regtest.pool import PoolNetwork
 from devnet.simulated import SimulatedNetwork
 from devnet.temporal import TemporalServer
+from devnet.topology import LINE, NODES, Topology
 from fulgurite import attributes
 from fulgurite.sealing import UnsealingKey
 from nodes.config import LndConfig
@@ -33,6 +37,8 @@ from settings import CONFIG_VARIABLE, Settings
 ROOT = Path(__file__).resolve().parent.parent
 KINDS = ("simulated", "regtest")
 NOBODY: Mapping[str, WebhookConfig] = {}
+NO_LOOPS: Mapping[str, LoopNode] = {}
+NO_POOLS: Mapping[str, PoolNode] = {}
 
 
 class Temporal(Protocol):
@@ -109,9 +115,23 @@ class House:
             await worker.stop()
 
 
-def network(kind: str, state_dir: Path) -> RegtestNetwork | SimulatedNetwork:
-    """The network of that kind, not entered yet."""
-    return RegtestNetwork(state_dir) if kind == "regtest" else SimulatedNetwork(state_dir)
+def network(
+    kind: str,
+    state_dir: Path,
+    *,
+    loop: bool = False,
+    pool: bool = False,
+    topology: Topology = LINE,
+) -> RegtestNetwork | PoolNetwork | SimulatedNetwork:
+    """The network of that kind, not entered yet.
+
+    The simulated one has a loopd and a poold always; with `pool` regtest is another network.
+    """
+    if kind == "regtest" and pool:
+        return PoolNetwork(state_dir)
+    if kind == "regtest":
+        return RegtestNetwork(state_dir, loop=loop, topology=topology)
+    return SimulatedNetwork(state_dir, topology=topology)
 
 
 def configured(
@@ -119,6 +139,9 @@ def configured(
     nodes: Mapping[str, LightningNode],
     temporal_address: str,
     webhooks: Mapping[str, WebhookConfig] = NOBODY,
+    *,
+    loops: Mapping[str, LoopNode] = NO_LOOPS,
+    pools: Mapping[str, PoolNode] = NO_POOLS,
 ) -> Settings:
     """Settings for these nodes and this Temporal, with a key of their own in `state_dir`."""
     return Settings(
@@ -132,6 +155,8 @@ def configured(
                     "address": node.address,
                     "tls_cert_path": node.tls_cert_path,
                     "macaroon_dir": node.macaroon_dir,
+                    "loop": _beside(loops[name]) if name in loops else None,
+                    "pool": _beside(pools[name]) if name in pools else None,
                 }
             )
             for name, node in nodes.items()
@@ -144,9 +169,16 @@ def furnished(
     network: Network,
     temporal: Temporal,
     webhooks: Mapping[str, WebhookConfig] = NOBODY,
+    ours: Collection[str] = NODES,
 ) -> House:
-    """A house around a network and a Temporal that run: with a key and a configuration."""
-    settings = configured(state_dir, network.nodes, temporal.address, webhooks)
+    """A house around a network and a Temporal that run: with a key and a configuration.
+
+    `ours` are the nodes that its workers are given; the others are strangers.
+    """
+    nodes = {name: node for name, node in network.nodes.items() if name in ours}
+    settings = configured(
+        state_dir, nodes, temporal.address, webhooks, loops=network.loops, pools=network.pools
+    )
     config_path = state_dir / "fulgurite.toml"
     config_path.write_text(_toml(settings))
     return House(state_dir, network, temporal, settings, config_path)
@@ -169,13 +201,21 @@ async def house(
     *,
     headless: bool = True,
     webhooks: Mapping[str, WebhookConfig] = NOBODY,
+    ours: Collection[str] = NODES,
+    loop: bool = False,
+    pool: bool = False,
+    topology: Topology = LINE,
 ) -> AsyncIterator[House]:
-    """Everything but the worker, from nothing to ready; all of it ends with the block."""
+    """Everything but the worker, from nothing to ready; all of it ends with the block.
+
+    With `loop` there is a loopd on either kind of network, with `pool` a poold.
+    """
     temporal = TemporalServer(
         state_dir / "temporal", search_attributes=attributes.REGISTRY, headless=headless
     )
-    async with temporal, network(kind, state_dir / "network") as running:
-        yield furnished(state_dir, running, temporal, webhooks)
+    of_kind = network(kind, state_dir / "network", loop=loop, pool=pool, topology=topology)
+    async with temporal, of_kind as running:
+        yield furnished(state_dir, running, temporal, webhooks, ours)
 
 
 def _key(path: Path) -> Path:
@@ -196,9 +236,24 @@ def _toml(settings: Settings) -> str:
     tables: dict[str, BaseModel] = {f"nodes.{name}": node for name, node in settings.nodes.items()}
     tables |= {f"webhooks.{name}": endpoint for name, endpoint in settings.webhooks.items()}
     for name, table in tables.items():
-        lines += ["", f"[{name}]"]
-        lines += [
-            f"{key} = {json.dumps(value)}"
-            for key, value in table.model_dump(mode="json", exclude_defaults=True).items()
-        ]
+        lines += _table(name, table.model_dump(mode="json", exclude_defaults=True))
     return "\n".join(lines) + "\n"
+
+
+def _table(name: str, values: Mapping[str, Any]) -> list[str]:
+    """A table, and those in it behind it."""
+    inner = {key: value for key, value in values.items() if isinstance(value, dict)}
+    plain = {key: value for key, value in values.items() if key not in inner}
+    lines = ["", f"[{name}]", *(f"{key} = {json.dumps(value)}" for key, value in plain.items())]
+    for key, value in inner.items():
+        lines += _table(f"{name}.{key}", value)
+    return lines
+
+
+def _beside(daemon: LoopNode | PoolNode) -> dict[str, str | Path]:
+    """The configuration of what runs beside an lnd."""
+    return {
+        "address": daemon.address,
+        "tls_cert_path": daemon.tls_cert_path,
+        "macaroon_path": daemon.macaroon_path,
+    }

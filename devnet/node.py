@@ -18,10 +18,13 @@ from pathlib import Path
 import grpc
 
 from devnet.macaroons import macaroon_interceptors
+from devnet.topology import CLTV_EXPIRY_DELTA_BLOCKS
 from devnet.waiting import eventually
+from protos.chainrpc import chainnotifier_pb2_grpc
 from protos.invoicesrpc import invoices_pb2, invoices_pb2_grpc
 from protos.lnrpc import lightning_pb2, lightning_pb2_grpc, stateservice_pb2_grpc
 from protos.routerrpc import router_pb2, router_pb2_grpc
+from protos.walletrpc import walletkit_pb2_grpc
 
 # lnd's certificates are ECDSA; gRPC's default suites leave some of those out.
 os.environ.setdefault("GRPC_SSL_CIPHER_SUITES", "HIGH+ECDSA")
@@ -94,6 +97,16 @@ class LightningNode:
         async with self.channel() as channel:
             yield stateservice_pb2_grpc.StateStub(channel)
 
+    @asynccontextmanager
+    async def notifier(self) -> AsyncIterator[chainnotifier_pb2_grpc.ChainNotifierAsyncStub]:
+        async with self.channel() as channel:
+            yield chainnotifier_pb2_grpc.ChainNotifierStub(channel)
+
+    @asynccontextmanager
+    async def wallet_kit(self) -> AsyncIterator[walletkit_pb2_grpc.WalletKitAsyncStub]:
+        async with self.channel() as channel:
+            yield walletkit_pb2_grpc.WalletKitStub(channel)
+
     async def info(self) -> lightning_pb2.GetInfoResponse:
         async with self.lightning() as lightning:
             return await lightning.GetInfo(lightning_pb2.GetInfoRequest())
@@ -102,6 +115,58 @@ class LightningNode:
         async with self.lightning() as lightning:
             answer = await lightning.ListChannels(lightning_pb2.ListChannelsRequest())
             return list(answer.channels)
+
+    async def pending_channels(self) -> lightning_pb2.PendingChannelsResponse:
+        async with self.lightning() as lightning:
+            return await lightning.PendingChannels(lightning_pb2.PendingChannelsRequest())
+
+    async def closed_channels(self) -> list[lightning_pb2.ChannelCloseSummary]:
+        async with self.lightning() as lightning:
+            answer = await lightning.ClosedChannels(lightning_pb2.ClosedChannelsRequest())
+            return list(answer.channels)
+
+    async def close_channel(
+        self, channel_point: str, *, force: bool = False, sat_per_vbyte: int = 0
+    ) -> str:
+        """Begins to close a channel, and returns the closing transaction's id."""
+        txid, _, index = channel_point.partition(":")
+        request = lightning_pb2.CloseChannelRequest(
+            channel_point=lightning_pb2.ChannelPoint(
+                funding_txid_str=txid, output_index=int(index)
+            ),
+            force=force,
+            sat_per_vbyte=sat_per_vbyte,
+        )
+        async with self.lightning() as lightning:
+            call = lightning.CloseChannel(request)
+            async for update in call:
+                if update.HasField("close_pending"):
+                    call.cancel()
+                    return update.close_pending.txid[::-1].hex()
+        raise RuntimeError("lnd ended the stream before the close was broadcast")
+
+    async def charge(self, *, base_fee_msat: int, fee_rate_ppm: int) -> None:
+        """What the node asks from now on for forwarding over any of its channels."""
+        async with self.lightning() as lightning:
+            request = lightning_pb2.PolicyUpdateRequest(
+                base_fee_msat=base_fee_msat,
+                fee_rate_ppm=fee_rate_ppm,
+                time_lock_delta=CLTV_EXPIRY_DELTA_BLOCKS,
+            )
+            setattr(request, "global", True)  # a word that Python keeps for itself
+            await lightning.UpdateChannelPolicy(request)
+
+    async def transactions(self) -> list[lightning_pb2.Transaction]:
+        """Every transaction that the wallet knows, the unconfirmed ones included."""
+        async with self.lightning() as lightning:
+            answer = await lightning.GetTransactions(
+                lightning_pb2.GetTransactionsRequest(end_height=-1)
+            )
+            return list(answer.transactions)
+
+    async def balance(self) -> lightning_pb2.WalletBalanceResponse:
+        async with self.lightning() as lightning:
+            return await lightning.WalletBalance(lightning_pb2.WalletBalanceRequest())
 
     async def invoice(
         self, amount_msat: int = 0, *, memo: str = "", expiry_seconds: int = 3600

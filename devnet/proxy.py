@@ -16,6 +16,7 @@ class Direction:
     def __init__(self) -> None:
         self.passed_bytes = 0
         self.held_bytes = 0  # taken from the sender, and not yet given to the receiver
+        self.delay_seconds = 0.0  # of all that passes: a long line
         self._open = asyncio.Event()
         self._open.set()
         self._at_next: Callable[[], None] | None = None
@@ -32,15 +33,25 @@ class Direction:
         """Calls `do` once, when the next bytes arrive and before they are passed on."""
         self._at_next = do
 
-    async def pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Passes bytes on until the sender closes, or the connection is cut."""
+    async def pump(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, stranded: asyncio.Event
+    ) -> None:
+        """Passes bytes on until the sender closes, or the connection is cut.
+
+        Those that come to a stranded connection are taken and lost.
+        """
         while data := await reader.read(_CHUNK_BYTES):
+            if stranded.is_set():
+                continue
             if do := self._at_next:
                 self._at_next = None
                 do()
             self.held_bytes += len(data)
             try:
+                await asyncio.sleep(self.delay_seconds)
                 await self._open.wait()
+                if stranded.is_set():
+                    continue
                 writer.write(data)
                 await writer.drain()
                 self.passed_bytes += len(data)
@@ -54,10 +65,21 @@ class Proxy:
     def __init__(self, server: str) -> None:
         """`server` is the `host:port` that it stands before; `proxying` gives a running one."""
         self.address = ""
+        self.served = 0  # connections, since it began
         self.to_server = Direction()
         self.to_client = Direction()
         self._host, _, self._port = server.rpartition(":")
-        self._connections: set[asyncio.Task[None]] = set()
+        # Each with whether it has been stranded.
+        self._connections: dict[asyncio.Task[None], asyncio.Event] = {}
+
+    def strand(self) -> None:
+        """Leaves every connection half open for ever; new ones are served.
+
+        As when a router forgets them: sockets stay open, what is sent is acknowledged and
+        lost, neither end hears when the other one closes, and nothing ever comes again.
+        """
+        for stranded in self._connections.values():
+            stranded.set()
 
     async def cut(self) -> None:
         """Drops every connection with what is held of it; new ones are served."""
@@ -70,21 +92,27 @@ class Proxy:
         """One client's connection, for as long as both ends keep it."""
         connection = asyncio.current_task()
         assert connection is not None, "asyncio serves each connection in a task of its own"
-        self._connections.add(connection)
+        self.served += 1
+        stranded = self._connections[connection] = asyncio.Event()
         # A server that is away is no error here: its client finds the line closed.
         with suppress(OSError, asyncio.CancelledError):
-            await self._join(reader, writer)
+            await self._join(reader, writer, stranded)
         writer.close()
-        self._connections.discard(connection)
+        del self._connections[connection]
 
-    async def _join(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _join(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, stranded: asyncio.Event
+    ) -> None:
         onward_reader, onward_writer = await asyncio.open_connection(self._host, int(self._port))
         pumps = [
-            asyncio.ensure_future(self.to_server.pump(reader, onward_writer)),
-            asyncio.ensure_future(self.to_client.pump(onward_reader, writer)),
+            asyncio.ensure_future(self.to_server.pump(reader, onward_writer, stranded)),
+            asyncio.ensure_future(self.to_client.pump(onward_reader, writer, stranded)),
         ]
         try:
             await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
+            if stranded.is_set():
+                # One end gives up; the other is not told.
+                await asyncio.wait(pumps)
         finally:
             for pump in pumps:
                 pump.cancel()

@@ -17,26 +17,46 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from fulgurite.channels.requests import CloseKind
+from fulgurite.channels.states import CLOSE, CloseState
+from fulgurite.channels.watch import WatchState
 from fulgurite.events.catalogue import CATALOGUE
 from fulgurite.events.delivery import DELIVERY, JITTER, PAUSES, DeliveryState
 from fulgurite.invoices.requests import DecideBy
 from fulgurite.invoices.states import INVOICE, InvoiceState
+from fulgurite.leases.states import LEASE, LeaseState, Refusal
 from fulgurite.lifecycle import Lifecycle
+from fulgurite.liquidity.policy import LiquidityPolicy
+from fulgurite.liquidity.reasons import MEANS, WANTED
+from fulgurite.model import Model
 from fulgurite.payments.states import (
     ADVICE,
     PAYMENT,
     FailureReason,
     PaymentState,
+    liquidity_may_help,
     worth_another_attempt,
 )
+from fulgurite.rebalances.states import REBALANCE, RebalanceState, StopReason
 from fulgurite.relays.states import RELAY, RelayState
+from fulgurite.stuck.policy import ForceCloseBy
+from fulgurite.stuck.states import LADDER, LadderState
+from fulgurite.swaps.reasons import ADVICE as SWAP_ADVICE
+from fulgurite.swaps.sequence import SEQUENCE, SequenceState
+from fulgurite.swaps.states import SWAP, SwapState
 from starter.schemas import event_file_name
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = (
     ROOT / "docs" / "payments.md",
+    ROOT / "docs" / "stuck.md",
+    ROOT / "docs" / "channels.md",
     ROOT / "docs" / "invoices.md",
     ROOT / "docs" / "relays.md",
+    ROOT / "docs" / "leases.md",
+    ROOT / "docs" / "liquidity.md",
+    ROOT / "docs" / "rebalancing.md",
+    ROOT / "docs" / "swaps.md",
     ROOT / "docs" / "events.md",
     ROOT / "README.md",
 )
@@ -70,15 +90,48 @@ def failure_policy() -> str:
     rows = ["| LND's reason | another attempt | advice on the receipt |", "|---|---|---|"]
     for reason in FailureReason:
         again = "while time allows" if worth_another_attempt(reason) else "no"
+        if liquidity_may_help(reason):
+            again += "; with `wait_for_liquidity_seconds` after a remedy"
         rows.append(f"| {reason} | {again} | {ADVICE[reason]} |")
     return "\n".join(rows)
 
 
-def hold_policies() -> str:
-    """A row a policy."""
-    rows = ["| `decide_by` | who decides |", "|---|---|"]
-    rows += [f"| `{policy}` | {words} |" for policy, words in _comments_of(DecideBy).items()]
+def swap_reasons() -> str:
+    """A row a reason: what the receipt of a swap advises."""
+    rows = ["| reason | what to do |", "|---|---|"]
+    rows += [f"| {reason} | {swap_advice} |" for reason, swap_advice in SWAP_ADVICE.items()]
+    return "\n".join(rows[:2] + rows[3:])
+
+
+def words(every: type[StrEnum], header: str) -> str:
+    """A row a member: what it means, in the words that stand beside it in the code."""
+    rows = [header, "|---|---|"]
+    rows += [f"| `{member}` | {meaning} |" for member, meaning in _comments_of(every).items()]
     return "\n".join(rows)
+
+
+def liquidity_reasons() -> str:
+    """A row a reason of a plan's line, and whether something is moved for it."""
+    rows = ["| reason | | what it says |", "|---|---|---|"]
+    rows += [
+        f"| `{reason}` | {'moves' if reason in WANTED else ''} | {meaning} |"
+        for reason, meaning in MEANS.items()
+    ]
+    return "\n".join(rows)
+
+
+def fields(model: type[Model]) -> str:
+    """A row a field: its default, and what it is for."""
+    rows = ["| field | default | |", "|---|---|---|"]
+    for name, field in model.model_fields.items():
+        default = field.get_default(call_default_factory=True)
+        shown = "" if default is None or isinstance(default, Model | dict) else _shown(default)
+        rows.append(f"| `{name}` | {shown} | {field.description or ''} |")
+    return "\n".join(rows)
+
+
+def _shown(default: Any) -> str:
+    return ", ".join(map(str, default)) if isinstance(default, tuple) else str(default)
 
 
 def events() -> str:
@@ -114,10 +167,35 @@ PARTS: Mapping[str, Callable[[], str]] = {
     "invoice-states": partial(diagram, INVOICE),
     "invoice-meanings": partial(states, INVOICE, InvoiceState),
     "invoice-edges": partial(edges, INVOICE),
-    "hold-policies": hold_policies,
+    "hold-policies": partial(words, DecideBy, "| `decide_by` | who decides |"),
+    "liquidity-reasons": liquidity_reasons,
+    "liquidity-policy": partial(fields, LiquidityPolicy),
     "relay-states": partial(diagram, RELAY),
     "relay-meanings": partial(states, RELAY, RelayState),
     "relay-edges": partial(edges, RELAY),
+    "ladder-states": partial(diagram, LADDER),
+    "ladder-meanings": partial(states, LADDER, LadderState),
+    "ladder-edges": partial(edges, LADDER),
+    "ladder-policies": partial(words, ForceCloseBy, "| `force_close_by` | who orders it |"),
+    "close-states": partial(diagram, CLOSE),
+    "close-meanings": partial(states, CLOSE, CloseState),
+    "close-edges": partial(edges, CLOSE),
+    "close-kinds": partial(words, CloseKind, "| `kind` | what is done |"),
+    "rebalance-states": partial(diagram, REBALANCE),
+    "rebalance-meanings": partial(states, REBALANCE, RebalanceState),
+    "rebalance-edges": partial(edges, REBALANCE),
+    "rebalance-reasons": partial(words, StopReason, "| `reason` | why it does not go on |"),
+    "lease-states": partial(diagram, LEASE),
+    "lease-meanings": partial(states, LEASE, LeaseState),
+    "lease-edges": partial(edges, LEASE),
+    "lease-refusals": partial(words, Refusal, "| `refusal` | why |"),
+    "swap-states": partial(diagram, SWAP),
+    "swap-meanings": partial(states, SWAP, SwapState),
+    "swap-edges": partial(edges, SWAP),
+    "swap-reasons": swap_reasons,
+    "sequence-states": partial(diagram, SEQUENCE),
+    "sequence-meanings": partial(states, SEQUENCE, SequenceState),
+    "watch-meanings": partial(words, WatchState, "| state | meaning |"),
     "events": events,
     "tries": tries,
     "delivery-meanings": partial(states, DELIVERY, DeliveryState),

@@ -56,6 +56,43 @@ class KeyReusedError(InvalidRequestError):
     """The caller's key belongs to another request. One key, one intent."""
 
 
+class ChannelNotFoundError(InvalidRequestError):
+    """The node has no such channel, and had none."""
+
+
+class NothingHangsError(InvalidRequestError):
+    """None of the payments that a force close was ordered for hangs on the channel any more."""
+
+
+class ChannelBusyError(InvalidRequestError):
+    """HTLCs are pending on the channel, which therefore cannot be closed cooperatively."""
+
+
+class PeerOfflineError(InvalidRequestError):
+    """The channel's peer is away, without whom it cannot be closed cooperatively."""
+
+
+class SwapRefusedError(InvalidRequestError):
+    """loopd, or its server, refused a swap before anything of it was stored."""
+
+    def __init__(self, message: str, reason: str = "LOOPD_REFUSED") -> None:
+        """`reason` is a `fulgurite.swaps.reasons.SwapReason`."""
+        super().__init__(message)
+        self.reason = reason
+
+
+class NoMarketError(InvalidRequestError):
+    """Pool has no market for leases of that duration."""
+
+
+class InsufficientFundsError(InvalidRequestError):
+    """An account of poold's, or the wallet behind it, has too little for what was asked."""
+
+
+class LeaseRefusedError(InvalidRequestError):
+    """poold, or its auctioneer, took no account or no bid, and nothing is in the market."""
+
+
 class UnsafeUrlError(InvalidRequestError):
     """A webhook's URL leads, or could lead, to where no webhook may go."""
 
@@ -93,6 +130,18 @@ class UnsupportedVersionError(NodeError):
     """LND is older than a feature in use needs."""
 
 
+class BackupError(FulguriteError):
+    """A static channel backup could not be stored, or is not what was stored."""
+
+    retryable = True
+
+
+class BudgetUnreachableError(FulguriteError):
+    """A budget gave no answer. Without its word nothing is sent."""
+
+    retryable = True
+
+
 # Found while looking, and not errors to the one who looks.
 
 
@@ -100,8 +149,32 @@ class PaymentNotFoundError(FulguriteError):
     """LND does not know the hash. After a send this proves nothing: ask again."""
 
 
+class SwapNotFoundError(FulguriteError):
+    """loopd does not list the swap. After it was asked to begin one this proves nothing."""
+
+
+class BidOverError(FulguriteError):
+    """The bid cannot be taken back any more: it is executed, or over in another way."""
+
+
+class RouteNotFoundError(FulguriteError):
+    """LND finds no route within what it was told: too dear, too much, or none there."""
+
+
 class AlreadyExistsError(FulguriteError):
     """LND has this payment already: under way or settled. Track it."""
+
+
+class ChannelClosingError(FulguriteError):
+    """LND closes the channel already: look at it."""
+
+
+class PeerUnreachableError(FulguriteError):
+    """A peer does not answer where the node called it, or the node knows of no such peer."""
+
+
+class PeerOnlineError(FulguriteError):
+    """The node is connected to the peer already."""
 
 
 class InvoiceNotFoundError(FulguriteError):

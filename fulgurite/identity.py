@@ -61,6 +61,14 @@ class Digest(_Hex):
     _WHAT = "a SHA-256 is 64 hex characters"
 
 
+class Txid(_Hex):
+    """A transaction, or a block, as people write it: the bytes of the hash in reverse."""
+
+    __slots__ = ()
+    _PATTERN = "[0-9a-f]{64}"
+    _WHAT = "a transaction id is 64 hex characters"
+
+
 class NodePubkey(_Hex):
     """A node's identity: a compressed secp256k1 public key."""
 
@@ -152,3 +160,36 @@ class ChannelId(str):
             core_schema.str_schema(strict=True),
             serialization=core_schema.to_string_ser_schema(),
         )
+
+
+class Outpoint(str):
+    """An output of a transaction, `<txid>:<index>`. A channel's funding output is its name."""
+
+    __slots__ = ()
+
+    def __new__(cls, value: str) -> Self:
+        parts = re.fullmatch(r"([0-9a-fA-F]{64}):(\d{1,5})", value)
+        if not parts:
+            raise ValueError("an outpoint looks like <transaction id, 64 hex characters>:<index>")
+        return super().__new__(cls, f"{parts[1].lower()}:{int(parts[2])}")
+
+    @property
+    def txid(self) -> Txid:
+        return Txid(self.rpartition(":")[0])
+
+    @property
+    def output_index(self) -> int:
+        return int(self.rpartition(":")[2])
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, _: Any, __: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_after_validator_function(
+            cls,
+            core_schema.str_schema(strict=True),
+            serialization=core_schema.to_string_ser_schema(),
+            metadata={"pydantic_js_updates": {"pattern": "^[0-9a-f]{64}:[0-9]{1,5}$"}},
+        )
+
+
+# A channel by its funding output: known before the channel is confirmed, and after it is gone.
+ChannelPoint = Outpoint

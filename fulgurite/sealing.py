@@ -73,6 +73,14 @@ class UnsealingKey:
         label = f"fulgurite/invoice/1/{node}/{key}".encode()
         return Preimage(hmac.digest(bytes(self._key), label, "sha256"))
 
+    def preimage_of_rebalance(self, node: str, identity: str, number: int) -> Preimage:
+        """The preimage of the invoice that a rebalance pays to its own node, attempt by attempt.
+
+        Always the same, so that what an attempt came to is found again after anything.
+        """
+        label = f"fulgurite/rebalance/1/{node}/{identity}/{number}".encode()
+        return Preimage(hmac.digest(bytes(self._key), label, "sha256"))
+
     def open(self, sealed: Sealed) -> Preimage:
         """Raises InvalidRequestError when it was sealed to another key or altered."""
         try:

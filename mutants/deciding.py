@@ -5,6 +5,7 @@ from __future__ import annotations
 from mutants.mutant import Mutant
 
 _ACTIVITIES = "tests/unit/test_invoice_activities.py::test_"
+_NO_PLACE = "tests/unit/test_held_without_a_place.py::test_"
 _NODE = "tests/unit/test_node_invoices.py::test_"
 _PROGRESS = "tests/unit/test_invoice_progress.py::test_"
 _RECEIVING = "tests/scenarios/test_attacks_receiving.py::test_"
@@ -174,7 +175,7 @@ DECIDING = (
         name="a-preimage-of-chance",
         incident="invariant 7",
         harm="LND writes an invoice, the worker dies, and nobody has its preimage",
-        path="activities/invoices.py",
+        path="activities/invoice_making.py",
         old="        preimage = self._key.preimage_of(ask.node, ask.key)",
         new="        preimage = Preimage.generate()",
         killers=(f"{_ACTIVITIES}a_crash_after_lnd_wrote_the_invoice_leaves_the_same_preimage",),
@@ -183,7 +184,7 @@ DECIDING = (
         name="the-preimage-is-not-kept",
         incident="invariant 7",
         harm="a hold invoice is paid, and the workflow that must settle it has nothing to do it by",
-        path="activities/invoices.py",
+        path="activities/invoice_making.py",
         old="self._key.sealing_key.seal(preimage) if preimage else None",
         new="None",
         killers=(f"{_ACTIVITIES}what_a_workflow_is_given_holds_its_preimage_sealed_or_not_at_all",),
@@ -198,6 +199,24 @@ DECIDING = (
         killers=(f"{_ACTIVITIES}only_an_invoices_own_preimage_is_given_to_lnd",),
     ),
     # Invariant 8: decided at least 24 blocks before the first HTLC expires.
+    Mutant(
+        name="who-finds-no-place-waits-for-one",
+        incident="invariant 8",
+        harm="with more held invoices than a worker watches, the others hear of no height",
+        path="workflows/at_lnd.py",
+        old="start_within=None if until_height is None else blocks_left * _LOOK_A_BLOCK,",
+        new="start_within=None,",
+        killers=(f"{_NO_PLACE}it_is_decided_in_time_though_there_is_never_a_place",),
+    ),
+    Mutant(
+        name="a-look-comes-as-slowly-as-blocks",
+        incident="invariant 8",
+        harm="some blocks come quickly, and an HTLC is looked at when it is too late",
+        path="workflows/at_lnd.py",
+        old="_LOOK_A_BLOCK = timedelta(minutes=2)",
+        new="_LOOK_A_BLOCK = timedelta(minutes=20)",
+        killers=(f"{_NO_PLACE}it_is_decided_in_time_though_there_is_never_a_place",),
+    ),
     Mutant(
         name="decided-at-lnds-own-limit",
         incident="invariant 8",
@@ -267,7 +286,7 @@ DECIDING = (
         name="a-second-life-is-watched-by-nobody",
         incident="invariant 8",
         harm="LND deleted the first of a key; the second is given out, held, and decided by nobody",
-        path="activities/invoices.py",
+        path="activities/invoice_making.py",
         old="            await self._check_watched(created, described)",
         new="            pass",
         killers=(f"{_RECEIVING}an_invoice_that_nobody_would_watch_is_called_off",),

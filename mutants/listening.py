@@ -5,6 +5,7 @@ from __future__ import annotations
 from mutants.mutant import Mutant
 
 _CURSOR = "tests/streams/test_cursor.py::test_"
+_HALF_OPEN = "tests/streams/test_half_open.py::test_"
 _FAIR = "tests/streams/test_fairness.py::test_"
 _LATE = "tests/unit/test_late_payers.py::test_"
 _NODE = "tests/unit/test_node_invoices.py::test_"
@@ -166,6 +167,24 @@ LISTENING = (
         old="            connection.stalled.set()",
         new="            pass",
         killers=(f"{_TROUBLE}a_stream_that_is_open_and_tells_nothing_is_replaced",),
+    ),
+    Mutant(
+        name="nobody-asks-whether-the-line-lives",
+        incident="P",
+        harm="a router forgets the connection: no list is answered, and no news come, for ever",
+        path="nodes/dialing.py",
+        old='    ("grpc.keepalive_time_ms", 20_000),\n',
+        new="",
+        killers=(f"{_HALF_OPEN}a_line_that_is_half_open_is_replaced_and_nothing_is_lost",),
+    ),
+    Mutant(
+        name="a-dead-line-is-waited-for",
+        incident="P",
+        harm="half a minute of deafness is a minute and a half, as gRPC's own default has it",
+        path="nodes/dialing.py",
+        old='    ("grpc.http2.ping_timeout_ms", 10_000),\n',
+        new="",
+        killers=(f"{_HALF_OPEN}a_line_that_is_half_open_is_replaced_and_nothing_is_lost",),
     ),
     Mutant(
         name="no-pause-where-chance-says-none",

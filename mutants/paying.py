@@ -196,6 +196,20 @@ PAYING = (
         killers=(f"{_PROGRESS}only_the_status_decides",),
     ),
     Mutant(
+        name="waits-for-liquidity-without-a-verdict",
+        incident="invariant 3",
+        harm="a reason beside an HTLC in flight is taken for FAILED: it is sent again",
+        path="fulgurite/payments/progress.py",
+        old='            return (PaymentEvent.ACCEPTED, "LND has it") if arriving else None',
+        new="            if liquidity_may_help(update.failure_reason):\n"
+        '                return PaymentEvent.NEEDS_LIQUIDITY, "waits"\n'
+        '            return (PaymentEvent.ACCEPTED, "LND has it") if arriving else None',
+        killers=(
+            f"{_PROGRESS}only_the_status_decides",
+            f"{_PROGRESS}liquidity_is_waited_for_after_a_verdict_alone_and_within_every_limit",
+        ),
+    ),
+    Mutant(
         name="stuck-is-dispatched-again",
         incident="invariant 3",
         harm="a stuck payment is sent again",

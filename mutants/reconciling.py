@@ -5,6 +5,7 @@ from __future__ import annotations
 from mutants.mutant import Mutant
 
 _COMPARING = "tests/reconciliation/test_comparing.py::test_"
+_OTHERS = "tests/reconciliation/test_comparing_others.py::test_"
 _MANY = "tests/reconciliation/test_many.py::test_"
 _WORKFLOW = "tests/unit/test_reconciliation_workflow.py::test_"
 
@@ -24,7 +25,7 @@ RECONCILING = (
         incident="invariant 10",
         harm="the report is right, and nobody reads it",
         path="workflows/reconciliation.py",
-        old="        await asyncio.gather(*map(self._tell, self._report.differences))\n",
+        old="        await self._tell(found)\n",
         new="",
         killers=(f"{_WORKFLOW}each_difference_is_an_event_and_the_report_says_so",),
     ),
@@ -41,6 +42,33 @@ RECONCILING = (
         ),
     ),
     Mutant(
+        name="another-cost-agrees",
+        incident="invariant 10",
+        harm="a receipt tells less than loopd has spent, and the books agree",
+        path="fulgurite/reconciliation/swaps.py",
+        old="    return None if receipt.cost == theirs.cost else _K.COST_DIFFERS",
+        new="    return None",
+        killers=(f"{_OTHERS}another_swap_amount_or_cost_differs",),
+    ),
+    Mutant(
+        name="a-swap-that-nobody-knows-is-foreign",
+        incident="invariant 10",
+        harm="loopd swaps under our label, Temporal has lost the workflow, and nobody is told",
+        path="fulgurite/reconciliation/swaps.py",
+        old="    if ours is None or ours.by_force:\n        return _K.UNFOLLOWED_SWAP\n",
+        new="    if ours is None or ours.by_force:\n        return None\n",
+        killers=(f"{_OTHERS}a_swap_that_nobody_follows_is_no_difference_only_of_loopd",),
+    ),
+    Mutant(
+        name="a-daemon-that-is-away-agrees",
+        incident="invariant 12",
+        harm="loopd does not answer, and the report says AGREES",
+        path="workflows/reconciliation.py",
+        old="                self._unfinished[call.name] = _why_not(error)\n",
+        new="                self._tallies.pop(call.name)\n",
+        killers=(f"{_WORKFLOW}a_daemon_that_is_away_is_told_as_not_compared",),
+    ),
+    Mutant(
         name="what-has-ended-agrees",
         incident="invariant 10",
         harm="ours says CLOSED, LND says SETTLED, and that is called agreement",
@@ -54,11 +82,20 @@ RECONCILING = (
         incident="invariant 10",
         harm="no worker compared the payments, and the report says AGREES",
         path="workflows/reconciliation.py",
-        old="        elif all(both):",
-        new="        elif any(both):",
+        old="        elif not self._unfinished:",
+        new="        elif len(self._unfinished) < 2:",
         killers=(f"{_WORKFLOW}half_a_comparison_is_no_agreement",),
     ),
     # W: the rest of a long list is never read.
+    Mutant(
+        name="only-a-hundred-are-told",
+        incident="W",
+        harm="of many differences the same hundred are told each time, and number 101 never is",
+        path="workflows/reconciliation.py",
+        old="        await self._tell(found)\n",
+        new="        await self._tell(self._pressing)\n",
+        killers=(f"{_WORKFLOW}every_difference_is_told_however_many_there_are",),
+    ),
     Mutant(
         name="only-the-first-page-is-compared",
         incident="W",

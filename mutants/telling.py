@@ -240,8 +240,8 @@ TELLING = (
         incident="invariant 5",
         harm="a settlement that its workflow has told is told by the router as well",
         path="activities/routing.py",
-        old="        if _knows(described):\n            return Route.NOBODY\n",
-        new="",
+        old="        if _knows(described) or self._is_to_itself(node, invoice):\n",
+        new="        if self._is_to_itself(node, invoice):\n",
         killers=(f"{_ROUTING}a_workflow_that_has_ended_by_itself_knows",),
     ),
     # Invariant 11: no secret in plain text.

@@ -63,12 +63,17 @@ PERMISSIONS: dict[Role, tuple[str, ...]] = {
             "ForwardingHistory",
             "FeeReport",
             "ListPeers",
+            "GetTransactions",
+            "ExportAllChannelBackups",
+            "SubscribeChannelBackups",
+            "VerifyChanBackup",
         ),
         "/routerrpc.Router/SubscribeHtlcEvents",
         "/chainrpc.ChainNotifier/RegisterBlockEpochNtfn",
+        *_methods("walletrpc.WalletKit", "PendingSweeps", "ListSweeps"),
     ),
     Role.CLOSE: (
-        "/lnrpc.Lightning/CloseChannel",
+        *_methods("lnrpc.Lightning", "CloseChannel", "ConnectPeer"),
         *_methods(
             "walletrpc.WalletKit", "PendingSweeps", "ListSweeps", "BumpFee", "BumpForceCloseFee"
         ),

@@ -12,22 +12,42 @@ from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.runtime import Runtime
 
 from fulgurite import ids
+from fulgurite.channels.requests import CloseRequest
 from fulgurite.errors import InvalidRequestError, KeyReusedError
-from fulgurite.identity import NodePubkey, PaymentHash, Preimage
+from fulgurite.identity import ChannelPoint, NodeName, NodePubkey, PaymentHash, Preimage
 from fulgurite.invoices.receipts import CreatedInvoice
 from fulgurite.invoices.requests import InvoiceRequest
-from fulgurite.payments.requests import Keysend, Order, PaymentRequest, understand
+from fulgurite.leases.receipts import LeaseView
+from fulgurite.liquidity.plans import LiquidityPlan
+from fulgurite.payments.receipts import PaymentView
+from fulgurite.payments.requests import (
+    Approval,
+    Keysend,
+    Order,
+    PaymentRequest,
+    Rejection,
+    understand,
+)
 from fulgurite.relays.receipts import RelayView
 from fulgurite.relays.requests import RelayRequest
 from fulgurite.sealing import SealingKey
-from starter import listing
+from fulgurite.stuck.receipts import LadderView
+from fulgurite.stuck.requests import StuckRequest
+from fulgurite.swaps.receipts import SwapView
+from starter import channel, listing
+from starter.channel import ChannelClose
+from starter.channels import ChannelWatch, NodeChannels, node_channels
 from starter.connect import TemporalSettings, connect
 from starter.errors import NotRetainedError, of_failed_workflow, temporal_errors
 from starter.event import Announcement
-from starter.finding import Finder
 from starter.invoice import Invoice
+from starter.lease import Lease
+from starter.liquidity import LiquidityRun, plan_of
 from starter.payment import Payment
 from starter.relay import Relay, begin_relay
+from starter.stuck import StuckPayment, begin_ladder
+from starter.swap import Swap
+from starter.treasury import Treasury
 from workflows import search_attributes
 from workflows.create_invoice import CreateInvoiceWorkflow
 from workflows.payment import PaymentWorkflow
@@ -35,11 +55,15 @@ from workflows.payment import PaymentWorkflow
 # A key that has failed may be tried again; one that has made an invoice stands for it.
 _UNLESS_MADE: Final = WorkflowIDReusePolicy.ALLOW_DUPLICATE_FAILED_ONLY
 
+# What a person may be asked about, and what is then told of it.
+_Asking: TypeAlias = Payment | StuckPayment | Swap | Lease | LiquidityRun
+_Told: TypeAlias = PaymentView | LadderView | SwapView | LeaseView | LiquidityPlan
+
 _Making: TypeAlias = WorkflowHandle[CreateInvoiceWorkflow, CreatedInvoice]
 
 
-class FulguriteClient(Finder):
-    """Payments and invoices through Temporal. It needs no node, no macaroon, no private key."""
+class FulguriteClient(Treasury):
+    """Payments, invoices, liquidity through Temporal. It needs no node, no macaroon, no key."""
 
     @classmethod
     async def connect(cls, settings: TemporalSettings, runtime: Runtime | None = None) -> Self:
@@ -187,6 +211,88 @@ class FulguriteClient(Finder):
         """The handle of a relay, known or not. Raises InvalidRequestError for no hash."""
         return Relay(self._client, _payment_hash(payment_hash))
 
+    # What hangs, and what is decided about it.
+
+    async def begin_ladder(self, request: StuckRequest) -> StuckPayment:
+        """Begins the ladder of a payment that hangs, or joins the one that climbs already.
+
+        A payment that is STUCK has one; by hand it is begun for payments of others, or
+        sooner. Safe to repeat. What it may do by itself is its policy's: with PERSON, the
+        default, and NOBODY it closes nothing by itself. Raises TemporalUnavailableError.
+        """
+        return await begin_ladder(self._client, request)
+
+    def stuck(self, payment_hash: str) -> StuckPayment:
+        """A payment's ladder, known or not. Raises InvalidRequestError for no hash."""
+        return StuckPayment(self._client, _payment_hash(payment_hash), attached=True)
+
+    def undecided(self, workflow_id: str) -> _Asking:
+        """What a person may be asked about, by its workflow's id.
+
+        Raises InvalidRequestError for the id of anything else.
+        """
+        match workflow_id.strip().partition("/"):
+            case "payment", "/", payment_hash:
+                return self.payment(payment_hash)
+            case "stuck", "/", payment_hash:
+                return self.stuck(payment_hash)
+            case "swap", "/", key:
+                return self.swap_of(key)
+            case "lease", "/", key:
+                return self.lease_of(key)
+            case "liquidity", "/", _:
+                return plan_of(self._client, workflow_id.strip())
+            case _:
+                raise InvalidRequestError(
+                    "give the id of a workflow that asks: payment/<payment hash> for a payment "
+                    "above its threshold, stuck/<payment hash> for a force close, swap/<key> for "
+                    "a swap, lease/<key> for a lease, liquidity/<node>-<time> for a plan"
+                )
+
+    async def approve(self, workflow_id: str, approval: Approval) -> _Told:
+        """Says yes: to a payment, a swap, a lease, or the force close that a ladder asks for.
+
+        Raises InvalidRequestError when there is nothing (more) to decide.
+        """
+        return await self.undecided(workflow_id).approve(approval)
+
+    async def reject(self, workflow_id: str, rejection: Rejection) -> _Told:
+        """Says no. Raises InvalidRequestError when there is nothing (more) to decide."""
+        return await self.undecided(workflow_id).reject(rejection)
+
+    # Channels.
+
+    async def close_channel(self, request: CloseRequest) -> ChannelClose:
+        """Has a channel closed, or followed, or adds the order to the closing under way.
+
+        Safe to repeat: LND is asked once a channel, by its one workflow. A force order
+        replaces a cooperative one that LND has not carried out. Raises
+        TemporalUnavailableError.
+        """
+        return await channel.close_channel(self._client, request)
+
+    async def channel_close(
+        self, channel_point: str, *, node: NodeName | None = None
+    ) -> ChannelClose:
+        """The closing of a channel, known or not.
+
+        `node` matters only where both ends are nodes of ours. Raises InvalidRequestError for
+        what is no channel point.
+        """
+        return await channel.channel_close(self._client, channel_point_of(channel_point), node)
+
+    async def channels(self, node: NodeName) -> NodeChannels:
+        """A node's channels now: open, opening and closing.
+
+        Raises NotRetainedError where nobody watches that node, WorkerUnavailableError, and
+        the NodeError that LND was not reached by.
+        """
+        return await node_channels(self._client, self, node)
+
+    def channel_watch(self, node: NodeName) -> ChannelWatch:
+        """The handle of a node's channel watch."""
+        return ChannelWatch(self._client, node)
+
     # Events.
 
     def event(self, event_id: str) -> Announcement:
@@ -208,14 +314,23 @@ def keysend(destination: NodePubkey, *, sealing_key: SealingKey) -> Keysend:
     )
 
 
+def channel_point_of(text: str) -> ChannelPoint:
+    """`<txid>:<index>`, or the id of its closing. Raises InvalidRequestError."""
+    try:
+        return ChannelPoint(text.strip().removeprefix("close/").partition("/")[0])
+    except ValueError as error:
+        raise InvalidRequestError(f"{error}: copy it from `fulgurite channel list`") from error
+
+
 def _check_same(request: InvoiceRequest, created: CreatedInvoice) -> None:
     if created.request != request:
         raise KeyReusedError(f"the key {request.key} belongs to another invoice: take a new one")
 
 
 def _payment_hash(text: str) -> PaymentHash:
+    named = text.strip().removeprefix("payment/").removeprefix("relay/").removeprefix("stuck/")
     try:
-        return PaymentHash(text.strip().removeprefix("payment/").removeprefix("relay/"))
+        return PaymentHash(named)
     except ValueError as error:
         raise InvalidRequestError(f"{error}: copy it from `fulgurite payment list`") from error
 

@@ -16,7 +16,7 @@ from fulgurite.invoices.receipts import InvoiceReceipt
 
 
 class NotRetainedError(InvalidRequestError):
-    """Temporal retains no such payment, invoice or event."""
+    """Temporal retains no such payment, invoice, event, ladder or closing."""
 
 
 class TemporalUnavailableError(FulguriteError):
@@ -67,7 +67,8 @@ def temporal_errors() -> Iterator[None]:
             case RPCStatusCode.NOT_FOUND:
                 raise NotRetainedError(
                     "Temporal retains nothing of that name: check the hash or key, or ask LND, "
-                    "which keeps everything (`lncli trackpayment HASH`, `lncli lookupinvoice HASH`)"
+                    "which keeps everything (`lncli trackpayment HASH`, `lncli lookupinvoice "
+                    "HASH`, `lncli closedchannels`)"
                 ) from error
             case (
                 RPCStatusCode.FAILED_PRECONDITION

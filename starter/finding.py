@@ -1,4 +1,4 @@
-"""Finding payments, invoices and events in Temporal's index."""
+"""Finding payments, invoices, events, ladders and closings in Temporal's index."""
 
 from __future__ import annotations
 
@@ -10,14 +10,29 @@ from typing import Final
 from temporalio.client import Client, WorkflowExecution
 
 from fulgurite import ids
+from fulgurite.budgets.policy import BudgetName
+from fulgurite.channels.states import CloseState
 from fulgurite.events.catalogue import EventType
 from fulgurite.invoices.receipts import InvoiceReceipt
 from fulgurite.invoices.states import InvoiceState
+from fulgurite.leases.states import LeaseState
 from fulgurite.payments.states import PaymentState
+from fulgurite.rebalances.states import RebalanceState
+from fulgurite.stuck.states import LadderState
+from fulgurite.swaps.states import SwapState
 from starter import listing
 from starter.errors import temporal_errors
-from starter.listing import EventState, EventSummary, InvoiceSummary, PaymentSummary
-from workflows.invoice import InvoiceWorkflow
+from starter.summaries import (
+    CloseSummary,
+    EventState,
+    EventSummary,
+    InvoiceSummary,
+    LadderSummary,
+    LeaseSummary,
+    PaymentSummary,
+    RebalanceSummary,
+    SwapSummary,
+)
 
 # Answers that are waited for side by side, where many are asked for.
 _AT_ONCE: Final = 20
@@ -60,6 +75,90 @@ class Finder:
         async for execution in self._found(listing.invoices(state, node), limit=limit):
             yield listing.invoice_summary(execution)
 
+    async def list_stuck(
+        self,
+        *,
+        state: LadderState | None = None,
+        node: str | None = None,
+        under_way: bool = False,
+        limit: int | None = 100,
+    ) -> AsyncIterator[LadderSummary]:
+        """Ladders that Temporal retains: those under way, and then the latest ended.
+
+        `under_way`: only those that climb or wait. `limit` None: all of them.
+        """
+        query = listing.ladders(state, node, under_way=under_way)
+        async for execution in self._found(query, limit=limit):
+            if summary := listing.ladder_summary(execution):
+                yield summary
+
+    async def list_closes(
+        self,
+        *,
+        state: CloseState | None = None,
+        node: str | None = None,
+        under_way: bool = False,
+        limit: int | None = 100,
+    ) -> AsyncIterator[CloseSummary]:
+        """Closings of channels that Temporal retains: those under way, then the latest ended.
+
+        `under_way`: only channels that have an output to come. `limit` None: all of them.
+        """
+        query = listing.closes(state, node, under_way=under_way)
+        async for execution in self._found(query, limit=limit):
+            if summary := listing.close_summary(execution):
+                yield summary
+
+    async def list_swaps(
+        self,
+        *,
+        state: SwapState | None = None,
+        node: str | None = None,
+        under_way: bool = False,
+        limit: int | None = 100,
+    ) -> AsyncIterator[SwapSummary]:
+        """Swaps that Temporal retains: those under way, then the latest ended."""
+        query = listing.swaps(state, node, under_way=under_way)
+        async for execution in self._found(query, limit=limit):
+            if summary := listing.swap_summary(execution):
+                yield summary
+
+    async def budget_names(self) -> AsyncIterator[BudgetName]:
+        """Every budget that was ever set, configured or asked."""
+        async for execution in self._found(listing.budgets()):
+            yield execution.id.removeprefix("budget/")
+
+    async def list_leases(
+        self,
+        *,
+        state: LeaseState | None = None,
+        node: str | None = None,
+        under_way: bool = False,
+        limit: int | None = 100,
+    ) -> AsyncIterator[LeaseSummary]:
+        """Leases that Temporal retains: those under way, then the latest ended.
+
+        `under_way`: only those that bid, or whose term is not over. `limit` None: all of them.
+        """
+        query = listing.leases(state, node, under_way=under_way)
+        async for execution in self._found(query, limit=limit):
+            if summary := listing.lease_summary(execution):
+                yield summary
+
+    async def list_rebalances(
+        self,
+        *,
+        state: RebalanceState | None = None,
+        node: str | None = None,
+        under_way: bool = False,
+        limit: int | None = 100,
+    ) -> AsyncIterator[RebalanceSummary]:
+        """Rebalances that Temporal retains: those under way, then the latest ended."""
+        query = listing.rebalances(state, node, under_way=under_way)
+        async for execution in self._found(query, limit=limit):
+            if summary := listing.rebalance_summary(execution):
+                yield summary
+
     async def invoice_receipts(
         self, *, node: str | None = None, limit: int | None = 1_000
     ) -> AsyncIterator[InvoiceReceipt]:
@@ -98,11 +197,12 @@ class Finder:
             left = left and left - 1
 
     async def _receipt(self, execution: WorkflowExecution) -> InvoiceReceipt:
-        handle = self._client.get_workflow_handle_for(
-            InvoiceWorkflow.run, execution.id, run_id=execution.run_id
+        handle = self._client.get_workflow_handle(
+            execution.id, run_id=execution.run_id, result_type=InvoiceReceipt
         )
         with temporal_errors():
-            return await handle.result()
+            receipt: InvoiceReceipt = await handle.result()
+        return receipt
 
     async def _is_latest(self, execution: WorkflowExecution) -> bool:
         """Whether no later run, a replay, has the last word."""

@@ -123,6 +123,10 @@ class Handle(ABC, Generic[Result, View]):
             if not ended.cancelled():
                 ended.exception()
 
+    async def status(self) -> WorkflowExecutionStatus:
+        """Temporal's own word on its latest run, which takes no worker to tell."""
+        return (await self._describe()).status or WorkflowExecutionStatus.RUNNING
+
     async def _describe(self) -> WorkflowExecutionDescription:
         return await self._asking(self._handle.describe())
 

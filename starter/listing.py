@@ -6,76 +6,39 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Final
 
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import TypeAdapter, ValidationError
 from temporalio.client import WorkflowExecution, WorkflowExecutionStatus
 from temporalio.common import SearchAttributeKey
 
 from fulgurite import ids
+from fulgurite.channels.states import CloseState
 from fulgurite.errors import InvalidRequestError
-from fulgurite.events.catalogue import EventId, EventType
+from fulgurite.events.catalogue import EventType
 from fulgurite.events.delivery import DeliveryState
-from fulgurite.identity import NodeName, NodePubkey, PaymentHash
+from fulgurite.identity import ChannelPoint, NodeName, NodePubkey, PaymentHash
 from fulgurite.invoices.requests import Key
 from fulgurite.invoices.states import InvoiceState
-from fulgurite.model import Model
-from fulgurite.money import Msat
+from fulgurite.leases.states import LeaseState
+from fulgurite.money import MSAT_PER_SAT, Msat
 from fulgurite.payments.states import FailureReason, PaymentState
+from fulgurite.rebalances.states import RebalanceState
+from fulgurite.stuck.states import LadderState
+from fulgurite.swaps.states import SwapState
+from starter.summaries import (
+    CloseSummary,
+    EventState,
+    EventSummary,
+    InvoiceSummary,
+    LadderSummary,
+    LeaseSummary,
+    PaymentSummary,
+    RebalanceSummary,
+    SwapSummary,
+)
 from workflows import search_attributes
 
 _NODE_NAME: Final[TypeAdapter[str]] = TypeAdapter(NodeName)
 _KEY: Final[TypeAdapter[str]] = TypeAdapter(Key)
-_STATUS = "Temporal's own word: RUNNING, COMPLETED, FAILED (refused), TERMINATED, …"
-
-
-class PaymentSummary(Model):
-    """A payment as Temporal's index knows it."""
-
-    payment_hash: PaymentHash
-    state: PaymentState = Field(
-        description="REQUESTED also while the fast path pays: the index is not told in between"
-    )
-    workflow_status: str = Field(description=_STATUS)
-    node: NodeName | None = Field(default=None, description="null: not indexed yet")
-    destination: NodePubkey | None = None
-    amount_msat: Msat | None = None
-    failure_reason: FailureReason = FailureReason.NONE
-    started_at: datetime
-    closed_at: datetime | None = None
-
-
-class InvoiceSummary(Model):
-    """An invoice as Temporal's index knows it."""
-
-    payment_hash: PaymentHash
-    key: Key | None = Field(default=None, description="null: not indexed yet")
-    state: InvoiceState
-    workflow_status: str = Field(description=_STATUS)
-    node: NodeName | None = Field(default=None, description="null: not indexed yet")
-    amount_msat: Msat | None = Field(default=None, description="asked for; null: any")
-    started_at: datetime
-    closed_at: datetime | None = None
-
-
-class EventState(StrEnum):
-    """Where the delivery of an event to all its endpoints stands."""
-
-    SENDING = "SENDING"  # an endpoint has not taken it yet
-    DELIVERED = "DELIVERED"  # every endpoint has taken it
-    # An endpoint never took it, and no try is left, or it was ended by force; can be replayed.
-    DEAD = "DEAD"
-
-
-class EventSummary(Model):
-    """An event as Temporal's index knows it."""
-
-    id: EventId
-    type: EventType | None = Field(default=None, description="null: not indexed yet")
-    state: EventState
-    workflow_status: str = Field(description=_STATUS)
-    node: NodeName | None = Field(default=None, description="null: not indexed yet")
-    payment_hash: PaymentHash | None = Field(default=None, description="what it is about, if that")
-    started_at: datetime = Field(description="when it happened, or was replayed last")
-    closed_at: datetime | None = None
 
 
 def payments(state: PaymentState | None, node: str | None) -> str:
@@ -94,6 +57,31 @@ def invoices(state: InvoiceState | None, node: str | None) -> str:
     if state is not None:
         terms.append(_equals(search_attributes.STATE, InvoiceState(state)))
     return _all(*terms)
+
+
+def ladders(state: LadderState | None, node: str | None, *, under_way: bool) -> str:
+    """The visibility query for the ladders of stuck payments."""
+    return _standing("StuckPaymentWorkflow", LadderState, state, node, under_way=under_way)
+
+
+def closes(state: CloseState | None, node: str | None, *, under_way: bool) -> str:
+    """The visibility query for channels' closings."""
+    return _standing("ChannelCloseWorkflow", CloseState, state, node, under_way=under_way)
+
+
+def swaps(state: SwapState | None, node: str | None, *, under_way: bool) -> str:
+    """The visibility query for swaps."""
+    return _standing("SwapWorkflow", SwapState, state, node, under_way=under_way)
+
+
+def leases(state: LeaseState | None, node: str | None, *, under_way: bool) -> str:
+    """The visibility query for leases."""
+    return _standing("LeaseWorkflow", LeaseState, state, node, under_way=under_way)
+
+
+def rebalances(state: RebalanceState | None, node: str | None, *, under_way: bool) -> str:
+    """The visibility query for rebalances."""
+    return _standing("RebalanceWorkflow", RebalanceState, state, node, under_way=under_way)
 
 
 def ended_invoices(node: str | None) -> str:
@@ -138,6 +126,11 @@ def events(
     return _all(*terms)
 
 
+def budgets() -> str:
+    """The visibility query for budgets, each by its run that is under way."""
+    return _all(_of_type("BudgetWorkflow"), "ExecutionStatus = 'Running'")
+
+
 def payment_summary(execution: WorkflowExecution) -> PaymentSummary:
     destination = _word(execution, search_attributes.DESTINATION)
     amount = execution.typed_search_attributes.get(search_attributes.AMOUNT_MSAT)
@@ -170,6 +163,89 @@ def invoice_summary(execution: WorkflowExecution) -> InvoiceSummary:
     )
 
 
+def ladder_summary(execution: WorkflowExecution) -> LadderSummary | None:
+    """None: refused for its id, it is a ladder's workflow and no ladder."""
+    try:
+        payment_hash = PaymentHash(execution.id.removeprefix("stuck/"))
+    except ValueError:
+        return None
+    return LadderSummary(
+        payment_hash=payment_hash,
+        state=LadderState(_word(execution, search_attributes.STATE) or LadderState.LOOKING),
+        workflow_status=_status(execution).name,
+        node=_word(execution, search_attributes.NODE),
+        started_at=execution.start_time,
+        closed_at=execution.close_time,
+    )
+
+
+def close_summary(execution: WorkflowExecution) -> CloseSummary | None:
+    """None: refused for its id, it is a closing's workflow and no closing."""
+    try:
+        channel_point = ChannelPoint(execution.id.removeprefix("close/").partition("/")[0])
+    except ValueError:
+        return None
+    return CloseSummary(
+        channel_point=channel_point,
+        workflow_id=execution.id,
+        state=CloseState(_word(execution, search_attributes.STATE) or CloseState.REQUESTED),
+        workflow_status=_status(execution).name,
+        node=_word(execution, search_attributes.NODE),
+        started_at=execution.start_time,
+        closed_at=execution.close_time,
+    )
+
+
+def swap_summary(execution: WorkflowExecution) -> SwapSummary | None:
+    """None: refused for its id, it is a swap's workflow and no swap."""
+    amount = execution.typed_search_attributes.get(search_attributes.AMOUNT_MSAT)
+    try:
+        return SwapSummary(
+            key=execution.id.removeprefix("swap/"),
+            state=SwapState(_word(execution, search_attributes.STATE) or SwapState.QUOTING),
+            workflow_status=_status(execution).name,
+            node=_word(execution, search_attributes.NODE),
+            amount_sat=None if amount is None else amount // MSAT_PER_SAT,
+            started_at=execution.start_time,
+            closed_at=execution.close_time,
+        )
+    except ValidationError:
+        return None
+
+
+def lease_summary(execution: WorkflowExecution) -> LeaseSummary | None:
+    """None: refused for its id or its key, it is a lease's workflow and no lease."""
+    amount = execution.typed_search_attributes.get(search_attributes.AMOUNT_MSAT)
+    try:
+        return LeaseSummary(
+            key=execution.id.removeprefix("lease/"),
+            state=LeaseState(_word(execution, search_attributes.STATE) or LeaseState.QUOTING),
+            workflow_status=_status(execution).name,
+            node=_word(execution, search_attributes.NODE),
+            amount_msat=None if amount is None else Msat(amount),
+            started_at=execution.start_time,
+            closed_at=execution.close_time,
+        )
+    except ValidationError:
+        return None
+
+
+def rebalance_summary(execution: WorkflowExecution) -> RebalanceSummary | None:
+    """None: refused for its id, it is a rebalance's workflow and no rebalance."""
+    state = _word(execution, search_attributes.STATE) or RebalanceState.REQUESTED
+    try:
+        return RebalanceSummary(
+            key=execution.id.removeprefix("rebalance/"),
+            state=RebalanceState(state),
+            workflow_status=_status(execution).name,
+            node=_word(execution, search_attributes.NODE),
+            started_at=execution.start_time,
+            closed_at=execution.close_time,
+        )
+    except ValidationError:
+        return None
+
+
 def event_summary(execution: WorkflowExecution) -> EventSummary:
     kind = _word(execution, search_attributes.EVENT_TYPE)
     payment_hash = _word(execution, search_attributes.PAYMENT_HASH)
@@ -196,6 +272,15 @@ def event_state(execution: WorkflowExecution) -> EventState:
             return EventState.DELIVERED
         case _:
             return EventState.DEAD
+
+
+def _standing(
+    workflow: str, states: type[StrEnum], state: str | None, node: str | None, *, under_way: bool
+) -> str:
+    """Those of a kind; of a state, of a node, or that have not ended, where that is asked."""
+    of_state = [] if state is None else [_equals(search_attributes.STATE, states(state))]
+    running = ["ExecutionStatus = 'Running'"] if under_way else []
+    return _all(_of_type(workflow), *_at(node), *of_state, *running)
 
 
 def _all(*terms: str) -> str:

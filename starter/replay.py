@@ -13,7 +13,7 @@ from fulgurite.events.catalogue import EventId
 from fulgurite.model import Model
 from starter.client import FulguriteClient
 from starter.event import Replayed
-from starter.listing import EventSummary
+from starter.summaries import EventSummary
 
 _AT_ONCE: Final = 8
 

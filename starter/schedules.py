@@ -34,12 +34,16 @@ from temporalio.service import RPCError, RPCStatusCode
 from fulgurite import ids
 from fulgurite.errors import InvalidRequestError
 from fulgurite.identity import NodeName
+from fulgurite.liquidity.policy import Mode
+from fulgurite.liquidity.requests import LiquidityRequest
 from fulgurite.model import Model, mistakes
 from fulgurite.reconciliation.calls import Reconciliation
+from starter import liquidity
 from starter.errors import temporal_errors
 from starter.reconciliation import search_attributes_of, summary_of
 from starter.timetable import Cron, Span, in_words, span, span_in_words, times
 from workflows import search_attributes
+from workflows.liquidity import LiquidityWorkflow
 from workflows.reconciliation import ReconciliationWorkflow
 
 # Schedules of this prefix are ours; all others are left alone.
@@ -53,8 +57,11 @@ Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_-]{0,79}$")]
 class ScheduleEntry(Model):
     """What runs, and when. Exactly one of `every` and `cron`."""
 
-    workflow: Literal["reconcile"]
+    workflow: Literal["reconcile", "liquidity"]
     node: NodeName
+    mode: Mode | None = Field(
+        default=None, description="of `liquidity`: EXPLAIN, ASK or ACT; null: the node's own"
+    )
     every: Span | None = Field(default=None, description="`90s`, `15m`, `1h` or `1d`")
     cron: Cron | None = Field(
         default=None, description="minute hour day month weekday, in numbers, UTC: `30 3 * * *`"
@@ -73,19 +80,13 @@ class ScheduleEntry(Model):
     def _either_way(self) -> Self:
         if (self.every is None) == (self.cron is None):
             raise ValueError('give "every" or "cron", one of them')
+        if self.mode is not None and self.workflow != "liquidity":
+            raise ValueError('"mode" is for "liquidity"')
         return self
 
     def schedule(self) -> Schedule:
-        asked = Reconciliation(node=self.node)
         return Schedule(
-            action=ScheduleActionStartWorkflow(
-                ReconciliationWorkflow.run,
-                asked,
-                id=ids.scheduled_reconciliation_id(self.node),
-                task_queue=ids.TASK_QUEUE,
-                typed_search_attributes=search_attributes_of(asked),
-                static_summary=summary_of(asked),
-            ),
+            action=self._reconciliation() if self.workflow == "reconcile" else self._liquidity(),
             spec=times(self.every, self.cron, self.jitter),
             policy=SchedulePolicy(
                 overlap=ScheduleOverlapPolicy.SKIP,
@@ -93,6 +94,28 @@ class ScheduleEntry(Model):
                 pause_on_failure=False,
             ),
             state=ScheduleState(paused=bool(self.paused)),
+        )
+
+    def _reconciliation(self) -> ScheduleActionStartWorkflow:
+        asked = Reconciliation(node=self.node)
+        return ScheduleActionStartWorkflow(
+            ReconciliationWorkflow.run,
+            asked,
+            id=ids.scheduled_reconciliation_id(self.node),
+            task_queue=ids.TASK_QUEUE,
+            typed_search_attributes=search_attributes_of(asked),
+            static_summary=summary_of(asked),
+        )
+
+    def _liquidity(self) -> ScheduleActionStartWorkflow:
+        asked = LiquidityRequest(node=self.node, mode=self.mode)
+        return ScheduleActionStartWorkflow(
+            LiquidityWorkflow.run,
+            asked,
+            id=ids.scheduled_liquidity_id(self.node),
+            task_queue=ids.TASK_QUEUE,
+            typed_search_attributes=liquidity.search_attributes_of(asked),
+            static_summary=liquidity.summary_of(asked),
         )
 
 

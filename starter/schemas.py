@@ -14,29 +14,69 @@ from typing import Any
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaMode
 from pydantic_core import core_schema
 
+from fulgurite.budgets.orders import BudgetRelease, BudgetSetting, Refusal
+from fulgurite.budgets.policy import BudgetPolicy
+from fulgurite.budgets.receipts import BudgetView
+from fulgurite.channels.receipts import CloseReceipt, CloseView
+from fulgurite.channels.requests import CloseRequest
+from fulgurite.channels.watch import WatchView
 from fulgurite.events.catalogue import CATALOGUE, Event, EventType
 from fulgurite.events.delivery import EventReceipt
 from fulgurite.invoices.receipts import CreatedInvoice, InvoiceReceipt, InvoiceView
 from fulgurite.invoices.requests import Decision, InvoiceCancellation, InvoiceRequest, Settlement
+from fulgurite.leases.receipts import LeaseReceipt, LeaseView
+from fulgurite.leases.requests import LeaseCancellation, LeaseRequest
+from fulgurite.liquidity.plans import LiquidityPlan
+from fulgurite.liquidity.policy import LiquidityPolicy
+from fulgurite.liquidity.requests import LiquidityRequest, PlanApproval
 from fulgurite.model import Model
-from fulgurite.payments.receipts import PaymentView, Receipt
+from fulgurite.payments.receipts import OnChain, PaymentView, Receipt
 from fulgurite.payments.requests import Approval, Cancellation, PaymentRequest, Rejection
+from fulgurite.rebalances.receipts import RebalanceReceipt, RebalanceView
+from fulgurite.rebalances.requests import RebalanceCancellation, RebalanceRequest
 from fulgurite.reconciliation.calls import Reconciliation
 from fulgurite.reconciliation.differences import ReconciliationReport
 from fulgurite.relays.receipts import RelayReceipt, RelayView
 from fulgurite.relays.requests import RelayCancellation, RelayRequest
+from fulgurite.stuck.policy import LadderPolicy
+from fulgurite.stuck.receipts import LadderReceipt, LadderView
+from fulgurite.stuck.requests import StuckRequest
+from fulgurite.swaps.calls import SwapPlan
+from fulgurite.swaps.receipts import SwapReceipt, SwapView
+from fulgurite.swaps.requests import Abandonment, Adoption, SwapRequest, Word
+from fulgurite.swaps.sequence import SequenceReceipt, SequenceView
+from fulgurite.swaps.sequence_requests import SequenceChange, SwapSequenceRequest
+from starter.channels import NodeChannels
 from starter.cli.documents import (
+    CloseOutcome,
+    ClosePlan,
     InvoiceOutcome,
+    LadderOutcome,
+    LadderPlan,
+    LeaseOutcome,
+    LeasePlan,
     Outcome,
     Problem,
     Proof,
     PublicKey,
+    RebalanceOutcome,
+    RebalancePlan,
     ReplayReport,
+    SequenceOutcome,
+    SwapOutcome,
 )
 from starter.lateness import LatePayers
-from starter.listing import EventSummary, InvoiceSummary, PaymentSummary
+from starter.liquidity import PlanSummary
 from starter.reconciliation import ReconciliationBegun
 from starter.schedules import ScheduleChange, ScheduleFile, ScheduleSummary
+from starter.summaries import (
+    EventSummary,
+    InvoiceSummary,
+    LeaseSummary,
+    PaymentSummary,
+    RebalanceSummary,
+    SwapSummary,
+)
 
 FOLDER = Path(__file__).parent.parent / "docs" / "api"
 
@@ -55,6 +95,25 @@ _INPUTS: tuple[type[Model], ...] = (
     Decision,
     RelayRequest,
     RelayCancellation,
+    RebalanceRequest,
+    RebalanceCancellation,
+    StuckRequest,
+    LadderPolicy,
+    CloseRequest,
+    BudgetSetting,
+    BudgetRelease,
+    BudgetPolicy,
+    LeaseRequest,
+    LeaseCancellation,
+    LiquidityRequest,
+    LiquidityPolicy,
+    PlanApproval,
+    SwapRequest,
+    SwapSequenceRequest,
+    SequenceChange,
+    Word,
+    Adoption,
+    Abandonment,
     Reconciliation,
     ScheduleFile,
 )
@@ -69,10 +128,43 @@ _RESULTS: tuple[type[Model], ...] = (
     InvoiceSummary,
     RelayReceipt,
     RelayView,
+    OnChain,
+    BudgetView,
+    Refusal,
+    RebalanceReceipt,
+    RebalanceView,
+    RebalanceSummary,
+    LadderReceipt,
+    LadderView,
+    CloseReceipt,
+    CloseView,
+    LeaseReceipt,
+    LeaseView,
+    LeaseSummary,
+    LeaseOutcome,
+    LeasePlan,
+    LiquidityPlan,
+    PlanSummary,
+    SwapReceipt,
+    SwapView,
+    SwapSummary,
+    SwapPlan,
+    SwapOutcome,
+    SequenceReceipt,
+    SequenceView,
+    SequenceOutcome,
+    WatchView,
+    NodeChannels,
     EventReceipt,
     EventSummary,
     Outcome,
     InvoiceOutcome,
+    LadderOutcome,
+    LadderPlan,
+    RebalanceOutcome,
+    RebalancePlan,
+    CloseOutcome,
+    ClosePlan,
     LatePayers,
     ReplayReport,
     ReconciliationReport,

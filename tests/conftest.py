@@ -4,20 +4,26 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
-from pathlib import Path
 
 import pytest
 from temporalio.client import Client
+from xdist.remote import Producer
+from xdist.scheduler import LoadScopeScheduling
 
 import worker
-from devnet.house import House, endpoint, furnished, house, network
-from devnet.receiver import Receiver, new_secret
+from devnet.house import House, furnished, house, network
+from devnet.receiver import Receiver
+from devnet.simulated import SimulatedNetwork
 from devnet.temporal_postgres import TemporalOnPostgres
 from fulgurite.attributes import REGISTRY
 from nodes.registry import Nodes
 from nodes.webhooks.sender import Webhooks
+from settings import CONFIG_VARIABLE
 from starter.client import FulguriteClient
 from starter.connect import connect
+from tests.commands import Command
+from tests.oracle import accounted_for
+from tests.receivers import receiving, told_of
 
 HOUSES = [
     pytest.param("simulated", id="simulated"),
@@ -27,17 +33,56 @@ HOUSES = [
 ]
 
 
+# Whose database Temporal has shows where something dies, many come at once, or it runs long.
+ON_POSTGRES = frozenset(
+    {
+        *("test_postgres", "test_kills", "test_outages", "test_takeovers", "test_bounded"),
+        *("test_callers", "test_payments", "test_settlements", "test_relay"),
+    }
+)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leaves out what another database cannot change."""
+    left_out = [each for each in items if _is_on_postgres_in_vain(each)]
+    config.hook.pytest_deselected(items=left_out)
+    items[:] = [each for each in items if each not in left_out]
+
+
+def _is_on_postgres_in_vain(item: pytest.Item) -> bool:
+    kind = item.callspec.params.get("home", "") if hasattr(item, "callspec") else ""
+    return kind == "postgres" and item.path.stem not in ON_POSTGRES
+
+
+class Together(LoadScopeScheduling):  # type: ignore[misc] # xdist has no types
+    """What stays together where processes share the work: more than cores, since tests mostly wait.
+
+    A file; on real daemons a folder, because the house that it shares takes its time to build.
+    """
+
+    def _split_scope(self, nodeid: str) -> str:
+        path, _, test = nodeid.partition("::")
+        kind = next((kind for kind in ("regtest", "postgres") if kind in test), "")
+        folder = path.rpartition("/")[0]
+        return f"{folder} {kind}" if kind or "/regtest" in folder else path
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadScopeScheduling:
+    return Together(config, log)
+
+
 @pytest.fixture(scope="session")
 async def shop(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Receiver]:
     """A merchant's webhook receiver, told of every invoice of every house."""
-    secret = new_secret()
-    _shop_secret(tmp_path_factory).write_text(secret)
-    async with Receiver(secret) as receiver:
+    async with receiving("shop", tmp_path_factory) as receiver:
         yield receiver
 
 
-def _shop_secret(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.getbasetemp() / "shop.secret"
+@pytest.fixture(scope="session")
+async def desk(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Receiver]:
+    """Where operators are told, of what the house of a folder has for them."""
+    async with receiving("desk", tmp_path_factory) as receiver:
+        yield receiver
 
 
 @pytest.fixture(scope="session", params=HOUSES)
@@ -46,7 +91,7 @@ async def home(
 ) -> AsyncIterator[House]:
     """Temporal and a network, of each kind, and a shop that is told of invoices; no worker."""
     state_dir = tmp_path_factory.mktemp(request.param)
-    webhooks = {"shop": endpoint(shop, _shop_secret(tmp_path_factory), "invoice.*")}
+    webhooks = told_of(shop, "shop", tmp_path_factory, "invoice.*")
     if request.param != "postgres":
         async with house(request.param, state_dir, webhooks=webhooks) as built:
             yield built
@@ -64,9 +109,30 @@ async def temporal(home: House) -> Client:
     return await connect(home.settings)
 
 
-@pytest.fixture(scope="session")
-async def client(temporal: Client) -> FulguriteClient:
+@pytest.fixture
+def simulated(home: House) -> SimulatedNetwork:
+    """For what only a simulation can do on request: together with SIMULATED_ONLY."""
+    assert isinstance(home.network, SimulatedNetwork)
+    return home.network
+
+
+@pytest.fixture
+async def oracle(home: House) -> AsyncIterator[None]:
+    """The independent ledger has the last word, whatever a scenario was about."""
+    yield
+    await accounted_for(home.network)
+
+
+@pytest.fixture
+def client(temporal: Client) -> FulguriteClient:
+    """As `working` below it serves every folder's own `home` and `temporal`."""
     return FulguriteClient(temporal)
+
+
+@pytest.fixture
+def fulgurite(home: House) -> Command:
+    """The command, configured for the house."""
+    return Command({CONFIG_VARIABLE: str(home.config_path)})
 
 
 @pytest.fixture

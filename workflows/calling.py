@@ -7,13 +7,14 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Any, TypeVar
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 from temporalio import workflow
 from temporalio.common import RetryPolicy
-from temporalio.exceptions import ActivityError, ApplicationError
+from temporalio.exceptions import ActivityError, ApplicationError, TimeoutError, TimeoutType  # noqa: A004
 
 from fulgurite.calls import Call, Gives, Takes
 from fulgurite.errors import FulguriteError, InvalidRequestError, by_name
+from fulgurite.model import mistakes
 
 # One try: what a local activity cannot tell is asked again where operators see it.
 _ONCE = RetryPolicy(maximum_attempts=1)
@@ -46,15 +47,25 @@ async def call_local(
 
 
 def start_on(
-    queue: str, call: Call[Takes, Gives], ask: Takes, *, at_most: timedelta, summary: str
+    queue: str,
+    call: Call[Takes, Gives],
+    ask: Takes,
+    *,
+    at_most: timedelta,
+    start_within: timedelta | None = None,
+    summary: str,
 ) -> workflow.ActivityHandle[Gives]:
-    """On a task queue, heartbeating, retried until it gives an answer or refuses."""
+    """On a task queue, heartbeating, retried until it gives an answer or refuses.
+
+    `start_within`: it ends, as `nobody_came` tells, when no worker takes it within that time.
+    """
     handle: workflow.ActivityHandle[Gives] = workflow.start_activity(
         call.name,
         ask,
         task_queue=queue,
         result_type=call.gives,
         start_to_close_timeout=at_most,
+        schedule_to_start_timeout=start_within,
         heartbeat_timeout=_HEARTBEAT_TIMEOUT,
         retry_policy=_FOR_EVER,
         cancellation_type=workflow.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
@@ -111,6 +122,12 @@ async def try_on(
     return given
 
 
+def nobody_came(error: ActivityError) -> bool:
+    """Whether it ended because no worker took it in time: none is there, or each is busy."""
+    cause = error.cause
+    return isinstance(cause, TimeoutError) and cause.type is TimeoutType.SCHEDULE_TO_START
+
+
 def read_signal(kind: type[Said], given: tuple[Any, ...]) -> Said | None:
     """What a signal says; None, and a line in the log, where it is nothing of that kind.
 
@@ -125,8 +142,10 @@ def read_signal(kind: type[Said], given: tuple[Any, ...]) -> Said | None:
         return None
 
 
-def refused(error: FulguriteError) -> ApplicationError:
+def refused(error: FulguriteError | ValidationError) -> ApplicationError:
     """A refusal in Temporal's form: what `refusal` and the client know it by."""
+    if isinstance(error, ValidationError):
+        error = InvalidRequestError(mistakes(error))
     return ApplicationError(str(error), type=type(error).__name__, non_retryable=True)
 
 

@@ -13,7 +13,6 @@ from fulgurite.errors import InvalidRequestError
 from fulgurite.invoices.calls import CREATE_INVOICE
 from fulgurite.invoices.receipts import CreatedInvoice
 from fulgurite.invoices.requests import InvoiceRequest
-from fulgurite.model import mistakes
 from workflows.calling import ACTIVITY_ERRORS, call_local, refusal, refused, start_on
 
 _CREATE_AT_MOST = timedelta(minutes=2)
@@ -33,7 +32,7 @@ class CreateInvoiceWorkflow:
         try:
             asked = InvoiceRequest.model_validate(request)
         except ValidationError as error:
-            raise refused(InvalidRequestError(mistakes(error))) from error
+            raise refused(error) from error
         expected = ids.invoice_key_id(asked.key)
         if workflow.info().workflow_id != expected:
             raise refused(InvalidRequestError(f"this invoice's workflow id must be {expected}"))

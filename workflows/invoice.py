@@ -33,6 +33,7 @@ from fulgurite.invoices.requests import (
 from fulgurite.invoices.states import INVOICE, InvoiceEvent, InvoiceState, LndInvoiceState
 from workflows import at_lnd, metrics, search_attributes
 from workflows.calling import read_signal, refusal, refused
+from workflows.enduring import to_its_end
 from workflows.invoice_news import InvoiceNews
 
 # LND cancels by its own clock, a moment after the expiry; then its word is final.
@@ -63,18 +64,15 @@ class InvoiceWorkflow:
     @workflow.run
     async def run(self, order: InvoiceOrder) -> InvoiceReceipt:  # noqa: ARG002 - read in __init__
         """The receipt, whatever became of the invoice."""
-        story = asyncio.create_task(self._story())
-        while not story.done():
-            try:
-                await asyncio.shield(story)
-            except asyncio.CancelledError:
-                # An order like any other: LND must be told, and has the last word.
-                cancellation = InvoiceCancellation(by="canceled in Temporal")
-                if why := self._only_its_workflow_may_cancel:
-                    self._world.note(f"{cancellation.by}: {why}")
-                else:
-                    self._cancel = self._cancel or cancellation
-        return story.result()
+        return await to_its_end(self._story(), self._canceled)
+
+    def _canceled(self) -> None:
+        # An order like any other: LND must be told, and has the last word.
+        cancellation = InvoiceCancellation(by="canceled in Temporal")
+        if why := self._only_its_workflow_may_cancel:
+            self._world.note(f"{cancellation.by}: {why}")
+        else:
+            self._cancel = self._cancel or cancellation
 
     async def _story(self) -> InvoiceReceipt:
         while self._progress.state not in INVOICE.terminal:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from pydantic import ValidationError
@@ -13,17 +12,9 @@ from temporalio.exceptions import ActivityError, ApplicationError
 from fulgurite import ids
 from fulgurite.errors import FulguriteError, InvalidRequestError, InvoiceExpiredError
 from fulgurite.events.catalogue import Event
-from fulgurite.model import mistakes
-from fulgurite.payments.calls import (
-    DISPATCH_PAYMENT,
-    FOLLOW_PAYMENT,
-    Dispatch,
-    Dispatched,
-    DispatchOutcome,
-    Follow,
-)
+from fulgurite.payments.calls import DispatchOutcome
 from fulgurite.payments.progress import Progress
-from fulgurite.payments.receipts import PaymentUpdate, PaymentView, Receipt
+from fulgurite.payments.receipts import OnChain, PaymentUpdate, PaymentView, Receipt
 from fulgurite.payments.requests import (
     Approval,
     Cancellation,
@@ -33,21 +24,29 @@ from fulgurite.payments.requests import (
     understand,
 )
 from fulgurite.payments.states import PAYMENT, PaymentEvent, PaymentState, pause_before_attempt
-from workflows import metrics, search_attributes
+from workflows import (
+    metrics,
+    payment_approval,
+    payment_following,
+    payment_ladder,
+    search_attributes,
+)
 from workflows.announcing import emit
-from workflows.calling import ACTIVITY_ERRORS, call_local, done_or, refusal, refused, start_on
+from workflows.calling import (
+    ACTIVITY_ERRORS,
+    done_or,
+    read_signal,
+    refusal,
+    refused,
+)
+from workflows.enduring import to_its_end
+from workflows.payment_budget import Budgets
+from workflows.payment_dispatch import Dispatcher
+from workflows.payment_liquidity import LiquidityWait
 
-# The fast path listens for this long. A workflow task that takes five seconds earns a warning,
-# and one that takes ten is given to another worker.
-FAST_PATH_SECONDS = 4.0
-# How long one activity dispatches or follows before the workflow takes stock.
-_DISPATCH_AT_MOST = timedelta(minutes=5)
-_FOLLOW = timedelta(hours=6)
-# Before every clock's present, however wrong that clock is.
-_NEVER = datetime.fromtimestamp(0, tz=UTC)
-# Started, task scheduled, task started.
-_FIRST_TASK_EVENTS = 3
 _EVENTS = "events"
+_LADDER = "ladder"
+_WITH_LND = frozenset({PaymentState.IN_FLIGHT, PaymentState.STUCK, PaymentState.RESOLVING_ON_CHAIN})
 _PAUSE_AFTER_DEFECT = timedelta(seconds=30)
 
 
@@ -72,41 +71,37 @@ class PaymentWorkflow:
         )
         self._refusal: ApplicationError | None = None
         self._decision: Approval | Rejection | None = None
-        self._may_send = False  # a dispatch is under way that may still send
         self._announces = False  # somebody wants to be told; off the fast path it is asked anew
         self._untold: list[Event] = []
         self._look_again = False
         self._request: PaymentRequest
         self._order: Order
+        self._dispatcher: Dispatcher
+        self._budgets: Budgets
+        self._liquidity: LiquidityWait
         try:
             self._request = PaymentRequest.model_validate(request)
             self._order = understand(self._request)
+            this = (self._progress, self._request, self._order)
+            self._dispatcher = Dispatcher(*this, self._note)
+            self._budgets = Budgets(*this, self._wait_for_room)
+            self._liquidity = LiquidityWait(*this, self._note)
             self._check_id()
             if carried is not None and not info.continued_run_id:
                 raise InvalidRequestError("give one argument, the request")
         except (ValidationError, FulguriteError) as error:
             if self._progress.state is not PaymentState.REQUESTED:
                 raise  # money may be in flight: wait for a worker that understands it
-            self._refusal = refused(
-                InvalidRequestError(mistakes(error))
-                if isinstance(error, ValidationError)
-                else error
-            )
+            self._refusal = refused(error)
 
     @workflow.run
     async def run(self, request: Any = None, carried: Any = None) -> Receipt:  # noqa: ARG002 - read in __init__
         """Raises ApplicationError, named as in `fulgurite.errors`, for a refused request."""
         if self._refusal:
             raise self._refusal
-        story = asyncio.create_task(self._story())
-        while not story.done():
-            try:
-                await asyncio.shield(story)
-            except asyncio.CancelledError:
-                # Temporal's own cancel is an order like any other: it ends attempts, and
-                # never our knowledge of what is in flight.
-                self._cancel("canceled in Temporal")
-        return story.result()
+        # Temporal's own cancel is an order like any other: it ends attempts, and
+        # never our knowledge of what is in flight.
+        return await to_its_end(self._story(), lambda: self._cancel("canceled in Temporal"))
 
     async def _story(self) -> Receipt:
         while self._progress.state not in PAYMENT.terminal:
@@ -115,15 +110,18 @@ class PaymentWorkflow:
                     self._begin()
                 case PaymentState.AWAITING_APPROVAL:
                     await self._ask_a_person()
+                case PaymentState.RESERVING:
+                    await self._reserve()
                 case PaymentState.DISPATCHING:
                     await self._dispatch()
-                case PaymentState.IN_FLIGHT | PaymentState.STUCK:
+                case PaymentState.IN_FLIGHT | PaymentState.STUCK | PaymentState.RESOLVING_ON_CHAIN:
                     await self._follow()
-                case PaymentState.BACKING_OFF:
-                    await self._back_off()
+                case PaymentState.BACKING_OFF | PaymentState.AWAITING_LIQUIDITY:
+                    await self._wait_for_the_next_attempt()
             await self._tell()
             if workflow.info().is_continue_as_new_suggested():
                 await self._carry_on_in_a_new_run()
+        await self._budgets.settle()
         await workflow.wait_condition(workflow.all_handlers_finished)
         if self._refusal:
             raise self._refusal
@@ -144,35 +142,23 @@ class PaymentWorkflow:
         self._fire(PaymentEvent.DISPATCHED)
 
     async def _ask_a_person(self) -> None:
-        patience = timedelta(seconds=self._request.approval_expires_seconds)
-        try:
-            await workflow.wait_condition(
-                lambda: self._decision is not None or self._progress.cancel_requested,
-                timeout=max(min(patience, self._last_moment - workflow.now()), timedelta(0)),
-                timeout_summary="a person's approval",
+        self._fire(
+            *await payment_approval.asked(
+                self._progress, self._request, self._order, lambda: self._decision
             )
-        except TimeoutError:
-            self._fire(self._or_given_up(PaymentEvent.LAPSED), "nobody answered in time")
-            return
-        match self._decision:
-            case Approval(approver=who, note=note):
-                self._progress.approved = True
-                self._fire(PaymentEvent.APPROVED, f"approved by {who} {note}")
-            case Rejection(approver=who, reason=why):
-                self._fire(self._or_given_up(PaymentEvent.REJECTED), f"by {who} {why}")
-            case None:
-                self._fire(self._or_given_up(PaymentEvent.CANCELED))
+        )
 
-    def _or_given_up(self, event: PaymentEvent) -> PaymentEvent:
-        """After a send that failed, "nothing was sent" is no longer true: the verdict stands."""
-        return PaymentEvent.GIVEN_UP if self._progress.failures else event
+    async def _reserve(self) -> None:
+        try:
+            if heard := await self._budgets.reserve():
+                self._fire(*heard)
+        except ACTIVITY_ERRORS as error:
+            await self._keep_going(error)
 
     async def _dispatch(self) -> None:
         try:
-            dispatched = await self._dispatched()
-            self._may_send = False
+            dispatched = await self._dispatcher.run()
         except ACTIVITY_ERRORS as error:
-            self._may_send = False
             if reason := refusal(error):
                 self._refuse(reason)
             else:
@@ -183,75 +169,25 @@ class PaymentWorkflow:
         progress.sends += dispatched.sent
         progress.initiated |= dispatched.sent
         self._announces |= dispatched.announce
+        progress.budgets = tuple(dict.fromkeys([*progress.budgets, *dispatched.budgets]))
         match dispatched.outcome:
             case DispatchOutcome.NEEDS_APPROVAL:
                 self._fire(PaymentEvent.NEEDS_APPROVAL, dispatched.because)
+            case DispatchOutcome.NEEDS_BUDGET:
+                self._fire(PaymentEvent.NEEDS_BUDGET, dispatched.because)
             case DispatchOutcome.LAPSED:
                 self._lapse(dispatched.because)
             case _:
                 assert dispatched.update is not None
                 self._hear(dispatched.update)
 
-    async def _dispatched(self) -> Dispatched:
-        """The fast path; where it cannot tell, the same again on the node's queue."""
-        if not self._progress.uncertain:
-            try:
-                dispatched = await call_local(
-                    DISPATCH_PAYMENT, self._dispatch_request(), summary=self._summary("pay")
-                )
-            except ACTIVITY_ERRORS as error:
-                if refusal(error):
-                    raise
-                # A defect of ours, with LND possibly paying: never a reason to end.
-                because = f"the fast path broke: {error.cause or error}"
-            else:
-                if dispatched.outcome not in {DispatchOutcome.UNCERTAIN, DispatchOutcome.NOT_HERE}:
-                    return dispatched
-                because = dispatched.because
-            self._progress.uncertain = True
-            self._note(f"continued on the node's queue: {because}")
-        while True:
-            activity = start_on(
-                ids.node_queue(self._request.node),
-                DISPATCH_PAYMENT,
-                self._dispatch_request(),
-                at_most=_DISPATCH_AT_MOST,
-                summary=self._summary("pay"),
-            )
-            if await self._done_or_canceled(activity):
-                return await activity
-
-    async def _done_or_canceled(self, activity: workflow.ActivityHandle[Any]) -> bool:
-        """True when the dispatch has ended; False when a cancel cut it off before that.
-
-        A dispatch that hangs because the node is away would send when the node is back.
-        One that is canceled is followed by another that may only ask.
-        """
-        if self._progress.cancel_requested:
-            await workflow.wait([activity])
-            return True
-        done = await done_or(activity, lambda: self._progress.cancel_requested)
-        self._may_send &= done
-        return done
-
     async def _follow(self) -> None:
         progress = self._progress
-        until = workflow.now() + _FOLLOW
-        if progress.state is PaymentState.IN_FLIGHT:
-            until = min(until, progress.overdue_at(self._request))
-        following = start_on(
-            ids.node_queue(self._request.node),
-            FOLLOW_PAYMENT,
-            Follow(
-                node=self._request.node,
-                payment_hash=self._order.payment_hash,
-                until=until,
-                last_failed_index=progress.last_failed_index,
-                last_failed_at=progress.last_failed_at,
-            ),
-            at_most=_FOLLOW + timedelta(hours=1),
-            summary=self._summary("follow"),
-        )
+        if progress.on_chain and progress.state in {PaymentState.IN_FLIGHT, PaymentState.STUCK}:
+            self._fire(PaymentEvent.WENT_ON_CHAIN, "see the ladder, stuck/<payment hash>")
+            return
+        until = payment_following.until(progress, self._request)
+        following = payment_following.start(progress, self._request, self._order, until)
         try:
             if not await done_or(following, lambda: self._look_again):
                 self._look_again = False
@@ -260,11 +196,21 @@ class PaymentWorkflow:
         except ActivityError as error:
             await self._keep_going(error)
             return
+        if update.terminal and progress.ladder:
+            await payment_ladder.tell(self._order.payment_hash, update)
+            await payment_ladder.counted(progress)
         self._hear(update)
         if progress.state is PaymentState.IN_FLIGHT and until == progress.overdue_at(self._request):
             self._fire(PaymentEvent.OVERDUE, "still in flight; only LND can end it")
+            # Gated: payments that were stuck before there were ladders go on without one.
+            if workflow.patched(_LADDER):
+                progress.ladder = True
+                await payment_ladder.begin(self._request, self._order.payment_hash)
 
-    async def _back_off(self) -> None:
+    async def _wait_for_the_next_attempt(self) -> None:
+        if self._progress.state is PaymentState.AWAITING_LIQUIDITY:
+            self._fire(*await self._liquidity.over())
+            return
         pause = pause_before_attempt(self._progress.failures)
         try:
             await workflow.wait_condition(
@@ -286,7 +232,8 @@ class PaymentWorkflow:
         await workflow.sleep(_PAUSE_AFTER_DEFECT, summary="pause after a defect")
 
     def _hear(self, update: PaymentUpdate) -> None:
-        if heard := self._progress.heard(update, workflow.now(), self._last_moment):
+        patience = self._request.wait_for_liquidity_seconds
+        if heard := self._progress.heard(update, workflow.now(), self._last_moment, patience):
             self._fire(*heard)
 
     def _refuse(self, reason: ApplicationError) -> None:
@@ -320,9 +267,13 @@ class PaymentWorkflow:
         if (self._announces or progress.in_flight_since) and workflow.patched(_EVENTS):
             news = progress.news(self._request, self._order, workflow.now())
             self._untold += [news] if news else []
-        if progress.state is PaymentState.DISPATCHING and not progress.failures:
-            # The fast path: the attribute is not worth an action yet.
-            return
+        # The fast path, and a budget's answer on it: the attribute is not worth an action yet.
+        fast = progress.state in {PaymentState.DISPATCHING, PaymentState.RESERVING}
+        if not fast or progress.failures:
+            self._index()
+
+    def _index(self) -> None:
+        progress = self._progress
         updates = [search_attributes.STATE.value_set(progress.state)]
         if progress.update and progress.failures:
             reason = progress.update.failure_reason
@@ -338,6 +289,10 @@ class PaymentWorkflow:
         self._progress.note(words, workflow.now())
         self._show()
 
+    def _wait_for_room(self, words: str) -> None:
+        self._note(words)
+        self._index()
+
     def _show(self) -> None:
         workflow.set_current_details(self._progress.details(self._request, self._order))
 
@@ -345,25 +300,6 @@ class PaymentWorkflow:
         if not self._progress.cancel_requested:
             self._progress.cancel_requested = True
             self._note(f"cancel requested: {reason}")
-
-    def _dispatch_request(self) -> Dispatch:
-        progress = self._progress
-        self._may_send = not progress.cancel_requested
-        return Dispatch(
-            request=self._request,
-            requested_at=progress.requested_at,
-            # A canceled payment may be asked about, and no longer be sent.
-            send_until=_NEVER if progress.cancel_requested else self._last_moment,
-            follow_seconds=FAST_PATH_SECONDS,
-            approved=progress.approved,
-            last_failed_index=progress.last_failed_index,
-            last_failed_at=progress.last_failed_at,
-            uncertain=progress.uncertain,
-            # A task that timed out, or any message before this one, makes the history longer.
-            first_task=not progress.uncertain
-            and not progress.failures
-            and workflow.info().get_current_history_length() <= _FIRST_TASK_EVENTS,
-        )
 
     async def _carry_on_in_a_new_run(self) -> None:
         if self._progress.state in PAYMENT.terminal:
@@ -378,9 +314,6 @@ class PaymentWorkflow:
                 f"this payment's workflow id must be {expected}: it is what keeps the same "
                 "invoice from being paid by two workflows"
             )
-
-    def _summary(self, verb: str) -> str:
-        return f"{verb} {self._order.amount} from {self._request.node}"
 
     # What operators and callers may say and ask.
 
@@ -415,7 +348,7 @@ class PaymentWorkflow:
     async def cancel(self, cancellation: Cancellation) -> PaymentView:
         """Once it returns, nothing more is sent. What is in flight stays until LND ends it."""
         self._cancel(cancellation.reason or "by the caller")
-        await workflow.wait_condition(lambda: not self._may_send)
+        await workflow.wait_condition(lambda: not self._dispatcher.may_send)
         return self._view()
 
     @cancel.validator
@@ -429,7 +362,22 @@ class PaymentWorkflow:
     @workflow.signal
     def look_again(self, *_: Any) -> None:
         """Reconciliation has heard a verdict that this payment has not: LND is asked anew."""
-        self._look_again = self._progress.state in {PaymentState.IN_FLIGHT, PaymentState.STUCK}
+        self._look_again |= self._progress.state in _WITH_LND
+
+    @workflow.signal
+    def went_on_chain(self, *given: Any) -> None:
+        """The ladder: a channel of this payment is closing, and what that has cost so far."""
+        progress = self._progress
+        if progress.state in _WITH_LND and (outcome := read_signal(OnChain, given)):
+            progress.on_chain, progress.ladder = outcome, True
+            self._look_again |= progress.state is not PaymentState.RESOLVING_ON_CHAIN
+            self._show()
+
+    @workflow.signal
+    def liquidity_moved(self, *_: Any) -> None:
+        """The autopilot, or whoever has moved some on the node: what waits for it goes on now."""
+        if not self._refusal:
+            self._liquidity.hear()
 
     @workflow.query
     def view(self) -> PaymentView:

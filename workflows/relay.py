@@ -16,7 +16,6 @@ from fulgurite.invoices.calls import CREATE_INVOICE
 from fulgurite.invoices.receipts import InvoiceUpdate
 from fulgurite.invoices.requests import Verdict
 from fulgurite.invoices.states import LndInvoiceState
-from fulgurite.model import mistakes
 from fulgurite.relays.calls import Outlook
 from fulgurite.relays.progress import NOT_PAID, RelayProgress
 from fulgurite.relays.receipts import RelayReceipt, RelayView
@@ -33,6 +32,7 @@ from fulgurite.sealing import Sealed
 from workflows import metrics, search_attributes
 from workflows.announcing import emit
 from workflows.calling import ACTIVITY_ERRORS, call_here_or_on, refusal, refused
+from workflows.enduring import to_its_end
 from workflows.held_invoice import HeldInvoice
 from workflows.relayed_payment import Ending, RelayedPayment
 
@@ -86,25 +86,15 @@ class RelayWorkflow:
         except (ValidationError, FulguriteError) as error:
             if self._progress.state is not RelayState.REQUESTED:
                 raise  # money may be in flight: wait for a worker that understands it
-            self._refusal = refused(
-                InvalidRequestError(mistakes(error))
-                if isinstance(error, ValidationError)
-                else error
-            )
+            self._refusal = refused(error)
 
     @workflow.run
     async def run(self, request: Any = None, carried: Any = None) -> RelayReceipt:  # noqa: ARG002 - read in __init__
         """Raises ApplicationError, named as in `fulgurite.errors`, for a refused request."""
         if self._refusal:
             raise self._refusal
-        story = asyncio.create_task(self._story())
-        while not story.done():
-            try:
-                await asyncio.shield(story)
-            except asyncio.CancelledError:
-                # An order like any other: what is in flight is followed to its end.
-                self._call_off("canceled in Temporal")
-        return story.result()
+        # An order like any other: what is in flight is followed to its end.
+        return await to_its_end(self._story(), lambda: self._call_off("canceled in Temporal"))
 
     async def _story(self) -> RelayReceipt:
         while self._progress.state not in RELAY.terminal:
@@ -417,7 +407,7 @@ class RelayWorkflow:
         try:
             same = RelayRequest.model_validate(request) == self._request
         except ValidationError as error:
-            raise refused(InvalidRequestError(mistakes(error))) from error
+            raise refused(error) from error
         if not same:
             raise refused(KeyReusedError("a relay of this invoice is under way on other terms"))
 

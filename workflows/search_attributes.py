@@ -2,14 +2,32 @@
 
 from __future__ import annotations
 
-from temporalio.common import SearchAttributeKey, SearchAttributePair, TypedSearchAttributes
+from typing import Any
+
+from temporalio.common import (
+    SearchAttributeKey,
+    SearchAttributePair,
+    SearchAttributeUpdate,
+    TypedSearchAttributes,
+)
 
 from fulgurite import attributes
 from fulgurite.invoices.requests import InvoiceRequest
+from fulgurite.leases.requests import LeaseRequest
+from fulgurite.leases.states import LeaseState
+from fulgurite.money import MSAT_PER_SAT
 from fulgurite.payments.requests import Order, PaymentRequest
 from fulgurite.payments.states import FailureReason, PaymentState
+from fulgurite.rebalances.requests import RebalanceRequest
+from fulgurite.rebalances.states import RebalanceState
 from fulgurite.relays.requests import Plan
 from fulgurite.relays.states import RelayState
+from fulgurite.stuck.requests import StuckRequest
+from fulgurite.stuck.states import LadderState
+from fulgurite.swaps.requests import SwapRequest
+from fulgurite.swaps.sequence import SequenceState
+from fulgurite.swaps.sequence_requests import SwapSequenceRequest
+from fulgurite.swaps.states import SwapState
 
 STATE = SearchAttributeKey.for_keyword(attributes.STATE)
 NODE = SearchAttributeKey.for_keyword(attributes.NODE)
@@ -53,3 +71,51 @@ def of_relay(plan: Plan) -> TypedSearchAttributes:
             SearchAttributePair(AMOUNT_MSAT, plan.amount),
         ]
     )
+
+
+def of_ladder(request: StuckRequest, state: LadderState) -> list[SearchAttributeUpdate[Any]]:
+    """What a ladder sets for itself: payments, and people, begin it."""
+    return [
+        STATE.value_set(state),
+        NODE.value_set(request.node),
+        PAYMENT_HASH.value_set(request.payment_hash),
+    ]
+
+
+def of_lease(request: LeaseRequest, state: LeaseState) -> list[SearchAttributeUpdate[Any]]:
+    """What a lease sets for itself: people, and plans, begin it."""
+    return [
+        STATE.value_set(state),
+        NODE.value_set(request.node),
+        KEY.value_set(request.key),
+        AMOUNT_MSAT.value_set(request.amount_sat * MSAT_PER_SAT),
+    ]
+
+
+def of_rebalance(
+    request: RebalanceRequest, state: RebalanceState
+) -> list[SearchAttributeUpdate[Any]]:
+    """What a rebalance sets for itself: people, and plans, begin it."""
+    return [STATE.value_set(state), NODE.value_set(request.node), KEY.value_set(request.key)]
+
+
+def of_swap(request: SwapRequest, state: SwapState) -> list[SearchAttributeUpdate[Any]]:
+    """What a swap sets for itself: people, sequences and plans begin it."""
+    return [
+        STATE.value_set(state),
+        NODE.value_set(request.node),
+        KEY.value_set(request.key),
+        AMOUNT_MSAT.value_set(request.amount_sat * MSAT_PER_SAT),
+    ]
+
+
+def of_sequence(
+    request: SwapSequenceRequest, state: SequenceState
+) -> list[SearchAttributeUpdate[Any]]:
+    """What a sequence of swaps sets for itself."""
+    return [
+        STATE.value_set(state),
+        NODE.value_set(request.node),
+        KEY.value_set(request.key),
+        AMOUNT_MSAT.value_set(request.order.amount_sat * MSAT_PER_SAT),
+    ]

@@ -18,7 +18,10 @@ from devnet.regtest.coinbase import Output, mined_block
 # that no wallet has to follow it.
 _NOBODY = "bcrt1qqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqdku202"
 
+_WITNESS_PROGRAM_BYTES = 20
+
 _RPC_TIMEOUT_SECONDS = 60
+_SAT_PER_BITCOIN = 100_000_000
 
 
 class BtcdRefusedError(RuntimeError):
@@ -69,8 +72,34 @@ class Btcd:
 
     async def mine_payment(self, amount_sat: int, addresses: Sequence[str]) -> None:
         """Mines one block that pays `amount_sat` to each P2WKH address, spendable 100 later."""
+        await self._submit(
+            [Output(amount_sat, await self._witness_program(to)) for to in addresses]
+        )
+
+    async def mine_empty(self, blocks: int) -> int:
+        """Mines `blocks` blocks without what the mempool holds; returns the new height."""
+        for _ in range(blocks):
+            await self._submit([Output(1, bytes(_WITNESS_PROGRAM_BYTES))])
+        return await self.height()
+
+    async def offered_sat_per_vbyte(self) -> float:
+        """What the mempool's transactions pay together, as parent and child do."""
+        waiting = (await self._call("getrawmempool", True)).values()  # noqa: FBT003 - verbose
+        paid_sat = sum(round(float(each["fee"]) * _SAT_PER_BITCOIN) for each in waiting)
+        return paid_sat / max(sum(int(each["vsize"]) for each in waiting), 1)
+
+    async def reorg(self, depth: int) -> int:
+        """Replaces the last `depth` blocks by empty ones, and one more; returns the new height.
+
+        What was in them waits in the mempool for the next block.
+        """
+        first = await self._call("getblockhash", await self.height() - depth + 1)
+        await self._call("invalidateblock", first)
+        return await self.mine_empty(depth + 1)
+
+    async def _submit(self, outputs: Sequence[Output]) -> None:
+        """One block on the tip, with nothing but its coinbase."""
         chain = await self._call("getblockchaininfo")
-        outputs = [Output(amount_sat, await self._witness_program(to)) for to in addresses]
         block = mined_block(
             chain["bestblockhash"], chain["blocks"] + 1, chain["mediantime"] + 1, outputs
         )

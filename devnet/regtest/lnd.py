@@ -22,8 +22,12 @@ _CALL_TIMEOUT_SECONDS = 10
 class Lnd:
     """An lnd in `state_dir/<name>`, on ports that stay its own while it is down."""
 
-    def __init__(self, name: str, program: Path, chain: Btcd, state_dir: Path) -> None:
+    def __init__(
+        self, name: str, program: Path, chain: Btcd, state_dir: Path, *, fee_url: str = ""
+    ) -> None:
+        """`fee_url`: who tells it what a block takes; without, btcd does."""
         self._chain = chain
+        self._fee_url = fee_url
         self._dir = state_dir / name
         rpc, rest, listen = free_ports(3)
         self.peer_address = f"127.0.0.1:{listen}"
@@ -50,11 +54,29 @@ class Lnd:
         if not self._dir.exists():
             self._write_configuration()
         self._daemon.start()
-        await self._daemon.until(self._ready, what="serving and synced to the chain")
+        await self._daemon.until(
+            self._ready, what="serving and synced to the chain", timeout_seconds=180
+        )
         self.pubkey = (await self.node.info()).identity_pubkey
 
     async def kill(self) -> None:
         await self._daemon.kill()
+
+    async def reached(self, height: int) -> None:
+        """Waits until it has that block, and is in step with the chain."""
+        await eventually(
+            self.node.info,
+            lambda info: info.block_height >= height and info.synced_to_chain,
+            what=f"{self.node.name} at height {height}",
+        )
+
+    async def has_coins(self, sat: int) -> None:
+        """Waits until so much is confirmed in its wallet."""
+        await eventually(
+            self.node.balance,
+            lambda balance: balance.confirmed_balance == sat,
+            what=f"{self.node.name}'s coins",
+        )
 
     async def new_address(self) -> str:
         """A fresh P2WKH address of its wallet."""
@@ -152,6 +174,9 @@ class Lnd:
         except grpc.aio.AioRpcError:
             return False  # not listening yet, or still starting one of its parts
 
+    def _of_fees(self) -> str:
+        return f"\n[fee]\nfee.url={self._fee_url}\n" if self._fee_url else ""
+
     def _write_configuration(self) -> None:
         """In a file, because everybody on the machine can read a command line."""
         self.node.macaroon_dir.mkdir(parents=True)
@@ -193,7 +218,7 @@ btcd.rpchost={self._chain.rpc_address}
 btcd.rpcuser={self._chain.user}
 btcd.rpcpass={self._chain.password}
 btcd.rpccert={self._chain.rpc_cert_path}
-"""
+{self._of_fees()}"""
         )
 
 

@@ -15,6 +15,9 @@ import grpc
 from devnet.simulated.holds import Holds, HtlcHold
 from devnet.simulated.invoice_database import InvoiceDatabase
 from devnet.simulated.misbehavior import Misbehavior
+from devnet.simulated.onchain.view import ChainView
+from devnet.simulated.payments import PaymentEngine
+from devnet.simulated.requests import PaymentIntent
 from protos.lnrpc import lightning_pb2
 
 
@@ -83,6 +86,8 @@ class Faults:
         self._calls: defaultdict[tuple[str, str], deque[Fault]] = defaultdict(deque)
         self._slow_starts: dict[str, float] = {}
         self._invoices: dict[str, InvoiceDatabase] = {}
+        self._payments: dict[str, PaymentEngine] = {}
+        self._views: dict[str, ChainView] = {}
 
     def add(self, node: str, method: str, fault: Fault, *, times: int = 1) -> None:
         """Orders `fault` for the next `times` calls of `method` at `node`."""
@@ -126,6 +131,24 @@ class Faults:
         """The node deletes what it cancels, as lnd with --gc-canceled-invoices-on-the-fly."""
         self._invoices[node].forgets_canceled = True
 
+    def note_payment(self, node: str, intent: PaymentIntent) -> None:
+        """The node has a payment of which no HTLC was ever sent; its next start fails it."""
+        self._payments[node].initiate(intent)
+
+    def delete_payment(self, node: str, payment_hash: bytes) -> None:
+        """The node forgets a payment that is over, as by DeletePayment."""
+        self._payments[node].forget(payment_hash)
+
+    def lose_backend(self, node: str) -> None:
+        """The node answers, says synced_to_chain=false, and stays at its height.
+
+        Until `find_backend` or a restart of it; then it hears of every block it has missed.
+        """
+        self._views[node].lose_backend()
+
+    def find_backend(self, node: str) -> None:
+        self._views[node].find_backend()
+
     def slow_next_start(self, node: str, seconds: float) -> None:
         """The node's next start spends so long answering that it is not yet ready."""
         self._slow_starts[node] = seconds
@@ -136,6 +159,8 @@ class Faults:
             invoices.skip_add_indexes(0)
             invoices.is_sql = False
             invoices.forgets_canceled = False
+        for view in self._views.values():
+            view.find_backend()
         self._calls.clear()
         self._slow_starts.clear()
         self.misbehavior.clear()
@@ -144,6 +169,14 @@ class Faults:
     def watch_invoices(self, node: str, database: InvoiceDatabase) -> None:
         """Lets the faults of a node's invoice database be ordered."""
         self._invoices[node] = database
+
+    def watch_payments(self, node: str, payments: PaymentEngine) -> None:
+        """Lets a node's payments be noted and deleted."""
+        self._payments[node] = payments
+
+    def watch_chain(self, node: str, view: ChainView) -> None:
+        """Lets a node's view of the chain be taken from it."""
+        self._views[node] = view
 
     def take(self, node: str, method: str) -> Fault | None:
         """The fault for a call that just came in."""

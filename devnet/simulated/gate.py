@@ -9,6 +9,7 @@ from typing import Any
 
 import grpc
 
+from devnet.simulated.calls import Calls
 from devnet.simulated.errors import RpcError
 from devnet.simulated.faults import (
     Break,
@@ -52,12 +53,18 @@ class Gate:
     """
 
     def __init__(
-        self, node: str, macaroons: Macaroons, faults: Faults, restart: Callable[[], None]
+        self,
+        node: str,
+        macaroons: Macaroons,
+        faults: Faults,
+        calls: Calls,
+        restart: Callable[[], None],
     ) -> None:
         self.state: stateservice_pb2.WalletState.ValueType = stateservice_pb2.UNLOCKED
         self._node = node
         self._macaroons = macaroons
         self._faults = faults
+        self._calls = calls
         self._restart = restart
         self._crashed = False
         self._serving: set[asyncio.Task[Any]] = set()
@@ -111,7 +118,9 @@ class Gate:
             metadata = context.invocation_metadata() or ()
             presented = [str(value) for key, value in metadata if key == "macaroon"]
             self._macaroons.check(presented, method)
-        return self._faults.take(self._node, method.rpartition("/")[2])
+        name = method.rpartition("/")[2]
+        self._calls.made(self._node, name)
+        return self._faults.take(self._node, name)
 
     async def _before_effect(
         self, fault: Fault | None, effect: Callable[[], Awaitable[Any]]

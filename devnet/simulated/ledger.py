@@ -1,35 +1,43 @@
 """The oracle: what truly happened to the money, kept apart from the engine that moved it.
 
-This module imports nothing of the simulation. It hears of each hop as it settles and
-keeps a double-entry journal: every entry moves an amount out of one channel side into the
-other, and books the same amount on the `payments` account of either node under the
-payment hash. So each entry sums to zero for each node by itself, and the `payments`
-account tells what a hash cost the payer, earned a forwarder and brought the payee.
+This module imports nothing of the simulation but the form of its transactions. It hears of
+each hop as it settles and keeps a double-entry journal: every entry moves an amount out of one
+channel side into the other, and books the same amount on the `payments` account of either node
+under the payment hash. So each entry sums to zero for each node by itself, and the `payments`
+account tells what a hash cost the payer, earned a forwarder and brought the payee. What the
+chain does to channels and coins is booked in the same journal, from the blocks themselves.
 """
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from operator import attrgetter
 
+from devnet.simulated.chain_ledger import CHAIN, MINERS, ChainLedger, Posting
+from devnet.simulated.onchain.transactions import Outpoint
+
 
 @dataclass(frozen=True)
 class Account:
-    """One side of a channel (`channel_id`), or a node's dealings under a `payment_hash`."""
+    """A node's side of a channel, its dealings under a payment hash, or one of its purses."""
 
     node: str
     channel_id: int | None = None
     payment_hash: bytes | None = None
+    purse: str = ""
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One settled hop. The postings, in msat, sum to zero over all and for each node."""
+    """One settled hop, or what a transaction on the chain has changed.
 
-    payment_hash: bytes
+    The postings, in msat, sum to zero over all and for each node.
+    """
+
+    payment_hash: bytes | None
     postings: tuple[tuple[Account, int], ...]
 
 
@@ -63,12 +71,19 @@ class Ledger:
     """Accounts, journal and records of sends.
 
     `books` gives the engine's own balances, by channel id and node, with the HTLCs that
-    a side has offered still counted as its own: what `assert_balanced` compares with.
+    a side has offered still counted as its own, and `coins` what each node can claim on the
+    chain: what `assert_balanced` compares with.
     """
 
-    def __init__(self, books: Callable[[], Mapping[tuple[int, str], int]]) -> None:
+    def __init__(
+        self,
+        books: Callable[[], Mapping[tuple[int, str], int]],
+        coins: Callable[[], Mapping[str, int]] = dict,
+    ) -> None:
         self.journal: list[Entry] = []
+        self.chain = ChainLedger(self._book, self.balance_msat)
         self._books = books
+        self._coins = coins
         self._opening: dict[Account, int] = {}
         self._balances: defaultdict[Account, int] = defaultdict(int)
         self._sends: defaultdict[bytes, list[SendRecord]] = defaultdict(list)
@@ -77,7 +92,23 @@ class Ledger:
 
     # What the network reports.
 
-    def channel_opened(self, channel_id: int, balances_msat: Mapping[str, int]) -> None:
+    def coins_given(self, node: str, amount_sat: int) -> None:
+        """What a node had on chain before anything happened."""
+        account = Account(node, purse=CHAIN)
+        self._opening[account] = self._balances[account] = amount_sat * 1_000
+
+    def channel_opened(
+        self,
+        channel_id: int,
+        balances_msat: Mapping[str, int],
+        *,
+        funding: Outpoint | None = None,
+        opener: str = "",
+    ) -> None:
+        """A channel: out of the coins of its funding output, or from nowhere without one."""
+        if funding is not None:
+            self.chain.channel_opened(channel_id, funding, opener, balances_msat)
+            return
         for node, balance_msat in balances_msat.items():
             account = Account(node, channel_id=channel_id)
             self._opening[account] = self._balances[account] = balance_msat
@@ -94,9 +125,7 @@ class Ledger:
                 (Account(receiver, payment_hash=payment_hash), -amount_msat),
             ),
         )
-        self.journal.append(entry)
-        for account, change_msat in entry.postings:
-            self._balances[account] += change_msat
+        self._enter(entry)
 
     def invoice_settled(self, payee: str, payment_hash: bytes, amount_msat: int) -> None:
         self._invoices_settled[payment_hash].append((payee, amount_msat))
@@ -133,6 +162,14 @@ class Ledger:
     def received_msat(self, node: str, payment_hash: bytes) -> int:
         """What a hash brought `node`: an amount to a payee, a fee to a forwarder."""
         return -self.sent_msat(node, payment_hash)
+
+    def chain_sat(self, node: str) -> int:
+        """What `node` can claim on the chain, its wallet and its outputs of closes together."""
+        return self._balances.get(Account(node, purse=CHAIN), 0) // 1_000
+
+    def miners_msat(self, node: str) -> int:
+        """What `node` has lost to miners, the rests of satoshis included."""
+        return self._balances.get(Account(node, purse=MINERS), 0)
 
     def spent_msat(self, node: str) -> int:
         """What `node` gave away in all, over every hash it paid, fees included."""
@@ -192,6 +229,25 @@ class Ledger:
                     f"{node} owns {owned_msat} msat of channel {channel_id}, "
                     f"but the journal says {told_msat}"
                 )
+        for node, claimed_sat in self._coins().items():
+            if self.chain_sat(node) != claimed_sat:
+                raise AssertionError(
+                    f"{node} can claim {claimed_sat} sat on the chain, "
+                    f"but the journal says {self.chain_sat(node)}"
+                )
+
+    def _book(self, payment_hash: bytes | None, postings: Sequence[Posting]) -> None:
+        """Enters what the chain has changed."""
+        accounts = (
+            (Account(node, purse.channel_id, purse.payment_hash, purse.name), change_msat)
+            for node, purse, change_msat in postings
+        )
+        self._enter(Entry(payment_hash, tuple(accounts)))
+
+    def _enter(self, entry: Entry) -> None:
+        self.journal.append(entry)
+        for account, change_msat in entry.postings:
+            self._balances[account] += change_msat
 
     def _tick(self) -> int:
         self._clock += 1

@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
-from devnet.simulated.channels import Channel, PendingHtlc
+from devnet.simulated.channels import MAX_ACCEPTED_HTLCS, Channel, PendingHtlc
+from devnet.simulated.closing.commitments import (
+    COMMITMENT_SAT_PER_KW,
+    CSV_BLOCKS,
+    DUST_SAT,
+    commitment_fee_sat,
+    output_count,
+    shown_sat,
+)
+from devnet.simulated.forwards import Forwarded
 from devnet.simulated.graph import Graph
 from devnet.simulated.htlcs import Failed, Settled
 from devnet.simulated.invoice_database import Invoice, InvoiceHtlc
+from devnet.simulated.onchain.weights import COMMITMENT_HTLC_WEIGHT, COMMITMENT_SHOWN_WEIGHT
 from devnet.simulated.payment_requests import RouteHint
 from devnet.simulated.payments import Attempt, OutgoingPayment
 from devnet.simulated.routes import Route
@@ -26,7 +36,11 @@ def payment_message(
     for attempt in settled:
         assert isinstance(attempt.outcome, Settled)
         preimage = attempt.outcome.preimage
-    htlcs = [] if omit_hops else [_attempt(attempt, payment, graph) for attempt in payment.attempts]
+    htlcs = (
+        []
+        if omit_hops
+        else [attempt_message(attempt, payment, graph) for attempt in payment.attempts]
+    )
     return lightning_pb2.Payment(
         payment_hash=payment.intent.payment_hash.hex(),
         payment_preimage=preimage.hex(),
@@ -87,30 +101,71 @@ def route_hint_messages(hints: tuple[RouteHint, ...]) -> list[lightning_pb2.Rout
     ]
 
 
+def forwarding_message(forward: Forwarded) -> lightning_pb2.ForwardingEvent:
+    fee_msat = forward.amount_in_msat - forward.amount_out_msat
+    return lightning_pb2.ForwardingEvent(
+        chan_id_in=forward.channel_in,
+        chan_id_out=forward.channel_out,
+        amt_in=forward.amount_in_msat // 1_000,
+        amt_out=forward.amount_out_msat // 1_000,
+        fee=fee_msat // 1_000,
+        fee_msat=fee_msat,
+        amt_in_msat=forward.amount_in_msat,
+        amt_out_msat=forward.amount_out_msat,
+        timestamp_ns=forward.at_ns,
+    )
+
+
 def channel_message(channel: Channel, node: str, graph: Graph) -> lightning_pb2.Channel:
     """A channel from `node`'s side, in whole satoshis rounded down as lnd does."""
     remote = channel.other(node)
     pending = list(channel.pending.values())
+    htlcs = [_pending_htlc(htlc, node) for htlc in pending]
+    fee_sat = commitment_fee_sat(channel)
     return lightning_pb2.Channel(
-        active=channel.active,
+        # A peer that has closed it alone says nothing: the link looks up until the chain tells.
+        active=channel.is_linked,
         remote_pubkey=graph.public_key_of(remote),
-        channel_point=f"{channel.funding_txid}:{channel.output_index}",
+        channel_point=str(channel.funding),
         chan_id=channel.channel_id,
         capacity=channel.capacity_msat // 1_000,
-        local_balance=channel.balances_msat[node] // 1_000,
-        remote_balance=channel.balances_msat[remote] // 1_000,
-        unsettled_balance=sum(htlc.amount_msat for htlc in pending) // 1_000,
-        pending_htlcs=[_pending_htlc(htlc, node) for htlc in pending],
+        local_balance=shown_sat(channel, node),
+        remote_balance=shown_sat(channel, remote),
+        commit_fee=fee_sat,
+        commit_weight=COMMITMENT_SHOWN_WEIGHT + COMMITMENT_HTLC_WEIGHT * output_count(channel),
+        fee_per_kw=COMMITMENT_SAT_PER_KW,
+        unsettled_balance=sum(htlc.amount for htlc in htlcs),
+        pending_htlcs=htlcs,
+        csv_delay=CSV_BLOCKS,
         private=channel.private,
         initiator=channel.opener == node,
+        chan_status_flags="ChanStatusDefault",
+        commitment_type=lightning_pb2.ANCHORS,
+        push_amount_sat=channel.push_sat,
+        local_constraints=_constraints(channel),
+        remote_constraints=_constraints(channel),
     )
 
 
-def _attempt(attempt: Attempt, payment: OutgoingPayment, graph: Graph) -> lightning_pb2.HTLCAttempt:
+def _constraints(channel: Channel) -> lightning_pb2.ChannelConstraints:
+    """Both ends hold each other to the same."""
+    return lightning_pb2.ChannelConstraints(
+        csv_delay=CSV_BLOCKS,
+        chan_reserve_sat=channel.reserve_msat // 1_000,
+        dust_limit_sat=DUST_SAT,
+        max_pending_amt_msat=channel.capacity_msat - channel.reserve_msat,
+        min_htlc_msat=1,
+        max_accepted_htlcs=MAX_ACCEPTED_HTLCS,
+    )
+
+
+def attempt_message(
+    attempt: Attempt, payment: OutgoingPayment, graph: Graph
+) -> lightning_pb2.HTLCAttempt:
     message = lightning_pb2.HTLCAttempt(
         attempt_id=attempt.attempt_id,
         status=lightning_pb2.HTLCAttempt.IN_FLIGHT,
-        route=_route(attempt.route, payment, graph),
+        route=route_message(attempt.route, graph, payment),
         attempt_time_ns=attempt.launched_ns,
         resolve_time_ns=attempt.resolved_ns,
     )
@@ -125,7 +180,9 @@ def _attempt(attempt: Attempt, payment: OutgoingPayment, graph: Graph) -> lightn
     return message
 
 
-def _route(route: Route, payment: OutgoingPayment, graph: Graph) -> lightning_pb2.Route:
+def route_message(
+    route: Route, graph: Graph, payment: OutgoingPayment | None = None
+) -> lightning_pb2.Route:
     hops = route.hops
     message = lightning_pb2.Route(
         total_time_lock=hops[0].expiry_height,
@@ -143,7 +200,7 @@ def _route(route: Route, payment: OutgoingPayment, graph: Graph) -> lightning_pb
             for hop, following in zip(hops, (*hops[1:], hops[-1]), strict=True)
         ],
     )
-    if payment.intent.payment_addr:
+    if payment is not None and payment.intent.payment_addr:
         message.hops[-1].mpp_record.payment_addr = payment.intent.payment_addr
         message.hops[-1].mpp_record.total_amt_msat = payment.intent.amount_msat
     return message
@@ -173,4 +230,5 @@ def _pending_htlc(htlc: PendingHtlc, node: str) -> lightning_pb2.HTLC:
         expiration_height=htlc.expiry_height,
         htlc_index=htlc.index,
         forwarding_channel=htlc.outgoing_channel_id if incoming else htlc.incoming_channel_id,
+        locked_in=True,
     )

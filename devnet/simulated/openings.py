@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from devnet.simulated.chain import Chain
@@ -10,17 +10,21 @@ from devnet.simulated.channels import FeePolicy
 from devnet.simulated.errors import RpcError
 from devnet.simulated.graph import Graph
 from devnet.simulated.ledger import Ledger
+from devnet.simulated.onchain.transactions import Draw, Outpoint, Output, OutputKind, Transaction
+from devnet.simulated.onchain.wallets import Wallets
 
 # lnd's defaults, for a channel that is opened without terms of its own.
 DEFAULT_POLICY = FeePolicy(base_fee_msat=1_000, fee_rate_ppm=1, cltv_expiry_delta_blocks=80)
 
 CONFIRMATIONS = 3
-START_WALLET_SAT = 100_000_000
+
+# One input and two outputs. What an opening costs its opener is not modelled.
+_FUNDING_WEIGHT = 616
 
 
 @dataclass(frozen=True)
 class Opening:
-    """A funding transaction that has been broadcast at `broadcast_height`."""
+    """A channel whose funding transaction has been broadcast."""
 
     opener: str
     peer: str
@@ -29,25 +33,29 @@ class Opening:
     opener_policy: FeePolicy
     peer_policy: FeePolicy
     funding_txid: str
-    broadcast_height: int
     private: bool
 
 
 class Openings:
-    """The nodes' wallets, and the channels that wait for confirmations."""
+    """The channels that wait for confirmations."""
 
-    def __init__(self, chain: Chain, graph: Graph, ledger: Ledger) -> None:
+    def __init__(self, chain: Chain, graph: Graph, ledger: Ledger, wallets: Wallets) -> None:
         self._chain = chain
         self._graph = graph
         self._ledger = ledger
-        self._wallets_sat: dict[str, int] = {}
+        self._wallets = wallets
         self._pending: list[Opening] = []
         self._opened_count = 0
-        chain.on_block(self._on_block)
+        self._on_pending: list[Callable[[Opening], None]] = []
+        chain.on_block(lambda _: self._open_confirmed())
 
-    def wallet_sat(self, node: str) -> int:
-        """The coins a node has on chain. Chain fees are not modelled."""
-        return self._wallets_sat.get(node, START_WALLET_SAT)
+    def pending(self, node: str) -> list[Opening]:
+        """What a node's channels wait for, opened by it or by the peer."""
+        return [each for each in self._pending if node in (each.opener, each.peer)]
+
+    def on_pending(self, listener: Callable[[Opening], None]) -> None:
+        """Tells of every channel whose funding transaction is broadcast."""
+        self._on_pending.append(listener)
 
     def open(
         self,
@@ -68,14 +76,24 @@ class Openings:
                 "amount pushed to remote peer for initial state must be below the "
                 "local funding amount"
             )
-        available_sat = self.wallet_sat(opener)
+        available_sat = self._wallets.balance(opener).confirmed_sat
         if capacity_sat > available_sat:
             raise RpcError(
                 "not enough witness outputs to create funding transaction, "
                 f"need {capacity_sat} sat only have {available_sat} sat available"
             )
-        self._wallets_sat[opener] = available_sat - capacity_sat
         self._opened_count += 1
+        funding = Transaction(
+            publisher=opener,
+            label="0:openchannel",
+            spends=(),
+            draws=(Draw(opener, capacity_sat),),
+            outputs=(Output(OutputKind.FUNDING, opener, capacity_sat),),
+            fee_sat=0,
+            weight=_FUNDING_WEIGHT,
+            salt=self._opened_count,
+        )
+        self._chain.publish(funding)
         opening = Opening(
             opener,
             peer,
@@ -83,28 +101,38 @@ class Openings:
             push_sat,
             opener_policy,
             peer_policy,
-            hashlib.sha256(f"funding {self._opened_count}".encode()).hexdigest(),
-            self._chain.height,
+            funding.txid,
             private,
         )
         self._pending.append(opening)
+        for listener in self._on_pending:
+            listener(opening)
         return opening.funding_txid
 
-    def _on_block(self, height: int) -> None:
-        ready = [o for o in self._pending if height - o.broadcast_height >= CONFIRMATIONS]
-        for opening in ready:
-            self._pending.remove(opening)
-            channel = self._graph.add_channel(
-                opening.opener,
-                opening.peer,
-                funding_txid=opening.funding_txid,
-                block_height=opening.broadcast_height + 1,
-                capacity_sat=opening.capacity_sat,
-                push_sat=opening.push_sat,
-                policies={
-                    opening.opener: opening.opener_policy,
-                    opening.peer: opening.peer_policy,
-                },
-                private=opening.private,
-            )
-            self._ledger.channel_opened(channel.channel_id, channel.balances_msat)
+    def _open_confirmed(self) -> None:
+        for opening in list(self._pending):
+            height = self._chain.height_of(opening.funding_txid)
+            if height is not None and self._chain.height - height + 1 >= CONFIRMATIONS:
+                self._pending.remove(opening)
+                self._open(opening, height)
+
+    def _open(self, opening: Opening, height: int) -> None:
+        channel = self._graph.add_channel(
+            opening.opener,
+            opening.peer,
+            funding_txid=opening.funding_txid,
+            block_height=height,
+            capacity_sat=opening.capacity_sat,
+            push_sat=opening.push_sat,
+            policies={
+                opening.opener: opening.opener_policy,
+                opening.peer: opening.peer_policy,
+            },
+            private=opening.private,
+        )
+        self._ledger.channel_opened(
+            channel.channel_id,
+            channel.balances_msat,
+            funding=Outpoint(opening.funding_txid, 0),
+            opener=opening.opener,
+        )

@@ -63,6 +63,7 @@ class Outside:
             push_sat=0,
             policies={NAME: FREE, payee: FREE},
             private=True,
+            is_funded=False,
         )
         self._ledger.channel_opened(opened.channel_id, opened.balances_msat)
         return opened

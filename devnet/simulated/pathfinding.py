@@ -64,6 +64,7 @@ def find_route(
     payee: str | None,
     amount_msat: int,
     height: int,
+    padding_blocks: int = BLOCK_PADDING,
 ) -> Route:
     """The cheapest route for `amount_msat`; raises NoRouteError or InsufficientBalanceError.
 
@@ -79,7 +80,7 @@ def find_route(
     leg = _search(graph, payer, payee, amount_msat, limits)
     if leg is None or leg.amount_msat - amount_msat > limits.fee_limit_msat:
         raise NoRouteError
-    final_expiry_height = height + limits.final_cltv_delta_blocks + BLOCK_PADDING
+    final_expiry_height = height + limits.final_cltv_delta_blocks + padding_blocks
     route = _as_route(leg, amount_msat, final_expiry_height)
     # lnd prunes while it searches; here no route has a rival with other deltas.
     if route.hops[0].expiry_height > height + limits.cltv_limit_blocks:
@@ -137,7 +138,7 @@ def _can_carry(step: _Leg, payer: str, limits: Restrictions) -> bool:
     if step.sender == payer:
         enough = step.channel.spendable_msat(payer) >= step.amount_msat
         return enough and _may_leave_by(step.channel, limits)
-    return step.channel.capacity_msat >= step.amount_msat
+    return not step.channel.is_spent and step.channel.capacity_msat >= step.amount_msat
 
 
 def _is_known(channel: Channel, payer: str, limits: Restrictions) -> bool:

@@ -66,6 +66,7 @@ class OutgoingPayment:
     listeners: list[Callable[[], None]] = field(default_factory=list)
     pursued: bool = False
     resumed: bool = False
+    is_by_route: bool = False  # somebody else chooses the routes, one call a route
 
     @property
     def in_flight(self) -> list[Attempt]:
@@ -113,6 +114,7 @@ class OutgoingPayment:
             self.failure_reason == Reason.FAILURE_REASON_NONE
             and not self.settled
             and self.remaining_msat > 0
+            and (self.resumed or not self.is_by_route)
         )
 
 
@@ -192,6 +194,30 @@ class PaymentEngine:
         self._unfinished.add(payment)
         return payment
 
+    def forget(self, payment_hash: bytes) -> None:
+        """What DeletePayment does to one that is over."""
+        payment = self._by_hash.pop(payment_hash)
+        assert payment.is_terminal, "lnd deletes nothing that is in flight"
+        del self._by_index[payment.index]
+
+    def send_to_route(
+        self, intent: PaymentIntent, route: Route, *, skip_temp_err: bool
+    ) -> tuple[OutgoingPayment, Attempt]:
+        """One HTLC by a route that was given, a part of what is under way if there is that.
+
+        As in lnd a failure fails the payment, unless `skip_temp_err`. RpcError where it does
+        not fit to what there is.
+        """
+        payment = self._by_hash.get(intent.payment_hash)
+        joins = payment is not None and payment.status in {Payment.INITIATED, Payment.IN_FLIGHT}
+        if payment is None or not joins or not intent.payment_addr:
+            payment = self.initiate(intent)
+            payment.is_by_route = True
+        if route.delivered_msat > payment.remaining_msat:
+            raise RpcError("attempted value exceeds payment amount")
+        dearer = self._misbehavior.overcharge(self._node, route)
+        return payment, self._attempt(payment, dearer, is_final=not skip_temp_err)
+
     def launch(self, payment: OutgoingPayment) -> None:
         """Makes the first attempts; the rest follows from their outcomes.
 
@@ -263,7 +289,9 @@ class PaymentEngine:
             else:
                 return self._misbehavior.overcharge(self._node, route)
 
-    def _attempt(self, payment: OutgoingPayment, route: Route) -> None:
+    def _attempt(
+        self, payment: OutgoingPayment, route: Route, *, is_final: bool = False
+    ) -> Attempt:
         intent = payment.intent
         attempt = Attempt(
             self._next_attempt_id,
@@ -279,17 +307,22 @@ class PaymentEngine:
                 intent.payment_hash,
                 route,
                 Onion(intent.amount_msat, intent.payment_addr, intent.keysend_preimage),
-                lambda outcome: self._on_resolved(payment, attempt, outcome),
+                lambda outcome: self._on_resolved(payment, attempt, outcome, is_final=is_final),
             )
         )
+        return attempt
 
-    def _on_resolved(self, payment: OutgoingPayment, attempt: Attempt, outcome: Outcome) -> None:
+    def _on_resolved(
+        self, payment: OutgoingPayment, attempt: Attempt, outcome: Outcome, *, is_final: bool
+    ) -> None:
         attempt.outcome = outcome
         attempt.resolved_ns = time.time_ns()
         self._ledger.attempt_ended(attempt.record, settled=isinstance(outcome, Settled))
         self._notify(payment)
         if isinstance(outcome, Failed):
             self._learn(payment, attempt, outcome)
+            if is_final and not payment.is_terminal and not payment.resumed:
+                self._fail(payment, Reason.FAILURE_REASON_ERROR)
             self._pursue(payment)
 
     def _learn(self, payment: OutgoingPayment, attempt: Attempt, failure: Failed) -> None:

@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from fulgurite import timeline
 from fulgurite.events.catalogue import EventId
 from fulgurite.invoices.receipts import (
     CreatedInvoice,
@@ -26,8 +27,6 @@ from fulgurite.model import Model
 from fulgurite.money import Msat
 from fulgurite.sealing import Sealed
 
-# A timeline is for reading; what is older than this many lines is in the history.
-_TIMELINE_LINES = 40
 # Of more late payers for one invoice there is the count.
 _LATE_ATTEMPTS_TOLD = 20
 # The order is given so many blocks before the limit: blocks come in bursts, and LND must act.
@@ -65,8 +64,7 @@ class InvoiceProgress(BaseModel):
         self.note(f"**{self.state}** {words}".rstrip(), at)
 
     def note(self, words: str, at: datetime) -> None:
-        self.timeline.append(f"{at.isoformat(timespec='milliseconds')} {words}")
-        del self.timeline[:-_TIMELINE_LINES]
+        timeline.note(self.timeline, words, at)
 
     def heard(
         self, invoice: CreatedInvoice, update: InvoiceUpdate, at: datetime

@@ -7,6 +7,7 @@ from enum import StrEnum
 
 from pydantic import Field
 
+from fulgurite.budgets.policy import BudgetName
 from fulgurite.calls import Call
 from fulgurite.identity import NodeName, PaymentHash
 from fulgurite.model import Model
@@ -39,6 +40,9 @@ class Dispatch(_AfterAFailure):
     send_until: datetime
     follow_seconds: float
     approved: bool = False
+    reserved: tuple[BudgetName, ...] = Field(
+        default=(), description="the budgets that have granted its worst case"
+    )
     uncertain: bool = Field(
         default=False, description="an earlier dispatch may have reached LND: never conclude fast"
     )
@@ -52,6 +56,7 @@ class DispatchOutcome(StrEnum):
 
     FOLLOWED = "FOLLOWED"  # LND has it: `update` is its last word
     NEEDS_APPROVAL = "NEEDS_APPROVAL"  # LND has nothing; the node's threshold wants a person
+    NEEDS_BUDGET = "NEEDS_BUDGET"  # LND has nothing; one of `budgets` has not granted it
     LAPSED = "LAPSED"  # LND has nothing, and it is too late to send
     NOT_HERE = "NOT_HERE"  # this worker holds no pay credential: ask on the node's queue
     UNCERTAIN = "UNCERTAIN"  # LND may have it; nobody could be asked
@@ -65,6 +70,9 @@ class Dispatched(Model):
     sent: bool = Field(default=False, description="LND accepted a send from this dispatch")
     because: str = ""
     announce: bool = Field(default=False, description="somebody wants to be told of this payment")
+    budgets: tuple[BudgetName, ...] = Field(
+        default=(), description="all that count it: the request's and the node's"
+    )
 
 
 class Follow(_AfterAFailure):
@@ -73,6 +81,9 @@ class Follow(_AfterAFailure):
     node: NodeName
     payment_hash: PaymentHash
     until: datetime
+    patient: bool = Field(
+        default=False, description="it hangs for long already: many such must not ask all the time"
+    )
 
 
 DISPATCH_PAYMENT = Call("payment.dispatch", Dispatch, Dispatched)

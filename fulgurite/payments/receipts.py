@@ -6,7 +6,9 @@ from datetime import datetime
 
 from pydantic import Field
 
-from fulgurite.identity import NodeName, NodePubkey, PaymentHash
+from fulgurite.budgets.orders import Refusal
+from fulgurite.budgets.policy import BudgetName
+from fulgurite.identity import ChannelPoint, NodeName, NodePubkey, PaymentHash
 from fulgurite.model import Model
 from fulgurite.money import Msat
 from fulgurite.payments.states import FailureReason, PaymentState, PaymentStatus
@@ -35,6 +37,22 @@ class PaymentUpdate(Model):
         return self.status is not PaymentStatus.IN_FLIGHT
 
 
+class OnChain(Model):
+    """What taking a payment to the chain has come to, for its receipt."""
+
+    channel_points: tuple[ChannelPoint, ...]
+    cost_sat: int = Field(description="on-chain fees so far, of all these channels")
+    shared_with: int = Field(
+        default=0,
+        description="so many other payments of this node hung on these channels as well. The "
+        "receipt of each tells the whole cost: what this one cost alone is cost_sat divided by "
+        "shared_with + 1",
+    )
+    complete: bool = Field(
+        description="false: outputs are still on their way; close/<channel point> has the rest"
+    )
+
+
 class Receipt(Model):
     """The result of a payment workflow."""
 
@@ -60,6 +78,15 @@ class Receipt(Model):
     resolved_at: datetime | None = Field(default=None, description="LND's time of the verdict")
     completed_at: datetime
     sealed_preimage: Sealed | None = Field(default=None, description="the proof of payment")
+    budgets: tuple[BudgetName, ...] = Field(
+        default=(), description="what counts it, if it was sent: amount and fee have left there"
+    )
+    refusal: Refusal | None = Field(
+        default=None, description="OVER_BUDGET: which budget had no room, and when it has"
+    )
+    on_chain: OnChain | None = Field(
+        default=None, description="where it had to be taken to the chain; null: it had not"
+    )
 
 
 class PaymentView(Model):
@@ -73,4 +100,12 @@ class PaymentView(Model):
     fee_limit_msat: Msat
     cancel_requested: bool = False
     update: PaymentUpdate | None = None
+    on_chain: OnChain | None = None
+    budgets: tuple[BudgetName, ...] = Field(default=(), description="what counts it")
+    refusal: Refusal | None = Field(
+        default=None, description="a budget's last word, where it has no room"
+    )
+    waits_until: datetime | None = Field(
+        default=None, description="AWAITING_LIQUIDITY: after this no remedy is waited for"
+    )
     timeline: tuple[str, ...] = Field(default=(), description="oldest first, RFC 3339 and words")

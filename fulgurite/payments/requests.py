@@ -8,11 +8,13 @@ from typing import Self
 from pydantic import AwareDatetime, Field, model_validator
 
 from fulgurite.bolt11 import ChainNetwork, read_invoice
+from fulgurite.budgets.policy import BudgetName
 from fulgurite.errors import AmountError
 from fulgurite.identity import ChannelId, NodeName, NodePubkey, PaymentHash
 from fulgurite.model import Line, Model
 from fulgurite.money import FeeLimit, Msat
 from fulgurite.sealing import Sealed
+from fulgurite.stuck.policy import LadderPolicy
 
 
 class Keysend(Model):
@@ -70,8 +72,27 @@ class PaymentRequest(Model):
         description="ask a person when the amount is above this, beside the node's own threshold",
     )
     approval_expires_seconds: int = Field(default=86_400, ge=1, le=30 * 86_400)
+    budgets: tuple[BudgetName, ...] = Field(
+        default=(),
+        max_length=4,
+        description="what counts it, amount and fee limit, beside the node's own budget",
+    )
+    wait_for_budget: bool = Field(
+        default=False,
+        description="where a budget has no room: wait for it until the deadline, and not refuse",
+    )
+    wait_for_liquidity_seconds: int | None = Field(
+        default=None,
+        ge=1,
+        le=30 * 86_400,
+        description="after INSUFFICIENT_BALANCE or NO_ROUTE: tell the node's autopilot, and wait "
+        "for liquidity, so long in all and within the deadline; null: no such wait",
+    )
     stuck_after_seconds: int = Field(
         default=600, ge=1, le=30 * 86_400, description="in flight for longer than this: STUCK"
+    )
+    ladder: LadderPolicy | None = Field(
+        default=None, description="what may be done when it is stuck; null: the node's own policy"
     )
 
     @model_validator(mode="after")

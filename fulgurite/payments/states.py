@@ -13,13 +13,17 @@ class PaymentState(StrEnum):
 
     REQUESTED = "REQUESTED"  # accepted by us; nothing has moved
     AWAITING_APPROVAL = "AWAITING_APPROVAL"  # a person must say yes; nothing has moved
+    RESERVING = "RESERVING"  # its budgets are asked for its worst case; nothing has moved
     DISPATCHING = "DISPATCHING"  # being tracked or sent; LND may already have it
     IN_FLIGHT = "IN_FLIGHT"  # LND has it; only LND can end it
     STUCK = "STUCK"  # in flight for longer than the caller thinks normal
+    RESOLVING_ON_CHAIN = "RESOLVING_ON_CHAIN"  # its channel is closed; the chain will decide
     BACKING_OFF = "BACKING_OFF"  # LND's verdict was FAILED; a new attempt waits its time
+    AWAITING_LIQUIDITY = "AWAITING_LIQUIDITY"  # LND's verdict was FAILED; a remedy is waited for
     SUCCEEDED = "SUCCEEDED"  # settled: the payee showed the preimage
     FAILED = "FAILED"  # LND's terminal verdict, and no further attempt
     REJECTED = "REJECTED"  # a person said no
+    OVER_BUDGET = "OVER_BUDGET"  # a budget has no room for it; nothing was sent
     EXPIRED = "EXPIRED"  # approval, deadline or invoice ran out before anything was sent
     CANCELED = "CANCELED"  # called off before anything was sent
     REFUSED = "REFUSED"  # the request cannot be carried out as it is
@@ -31,6 +35,9 @@ class PaymentEvent(StrEnum):
     NEEDS_APPROVAL = "NEEDS_APPROVAL"  # the amount is above a threshold
     APPROVED = "APPROVED"
     REJECTED = "REJECTED"
+    NEEDS_BUDGET = "NEEDS_BUDGET"  # a budget counts it, and has not granted it yet
+    RESERVED = "RESERVED"  # every budget that counts it has granted its worst case
+    OVER_BUDGET = "OVER_BUDGET"  # a budget has refused it
     LAPSED = "LAPSED"  # time ran out, and LND does not know the hash
     CANCELED = "CANCELED"  # asked for while LND certainly had nothing
     REFUSED = "REFUSED"  # the input is wrong; found before anything moved
@@ -38,8 +45,10 @@ class PaymentEvent(StrEnum):
     ACCEPTED = "ACCEPTED"  # LND has it and has not ended it
     OVERDUE = "OVERDUE"  # in flight for too long
     SETTLED = "SETTLED"  # LND: SUCCEEDED
+    WENT_ON_CHAIN = "WENT_ON_CHAIN"  # a channel that carries it is being closed
     FAILED = "FAILED"  # LND: FAILED, and the policy for its reason ends the payment
     FAILED_FOR_NOW = "FAILED_FOR_NOW"  # LND: FAILED, and the policy allows another attempt
+    NEEDS_LIQUIDITY = "NEEDS_LIQUIDITY"  # LND: FAILED, and the caller rather waits for a remedy
     GIVEN_UP = "GIVEN_UP"  # after a FAILED: canceled, or out of time for another attempt
 
 
@@ -56,6 +65,13 @@ PAYMENT = Lifecycle(
         Edge(_S.AWAITING_APPROVAL, _E.GIVEN_UP, _S.FAILED, "no yes for another attempt"),
         # A person is asked only when LND has been: what it has already is no longer to decide.
         Edge(_S.DISPATCHING, _E.NEEDS_APPROVAL, _S.AWAITING_APPROVAL, "tracked: unknown; too big"),
+        # After the approval, so that nothing is reserved while a person thinks.
+        Edge(_S.DISPATCHING, _E.NEEDS_BUDGET, _S.RESERVING, "tracked: unknown; a budget counts it"),
+        Edge(_S.RESERVING, _E.RESERVED, _S.DISPATCHING, "its worst case is reserved"),
+        Edge(_S.RESERVING, _E.OVER_BUDGET, _S.OVER_BUDGET, "no room, or none in time"),
+        Edge(_S.RESERVING, _E.LAPSED, _S.EXPIRED, "a budget gave no answer in time"),
+        Edge(_S.RESERVING, _E.CANCELED, _S.CANCELED, "the caller withdrew the request"),
+        Edge(_S.RESERVING, _E.GIVEN_UP, _S.FAILED, "no room for another attempt"),
         Edge(_S.DISPATCHING, _E.REFUSED, _S.REFUSED, "tracked: unknown; then found wrong"),
         Edge(_S.DISPATCHING, _E.LAPSED, _S.EXPIRED, "tracked: unknown; and too late to send"),
         Edge(_S.DISPATCHING, _E.CANCELED, _S.CANCELED, "tracked: unknown; and called off"),
@@ -75,8 +91,22 @@ PAYMENT = Lifecycle(
         Edge(_S.STUCK, _E.FAILED, _S.FAILED, "LND's verdict"),
         Edge(_S.STUCK, _E.FAILED_FOR_NOW, _S.BACKING_OFF, "another attempt can help"),
         Edge(_S.STUCK, _E.GIVEN_UP, _S.FAILED, "canceled or too late; the verdict stands"),
+        *(
+            Edge(each, _E.WENT_ON_CHAIN, _S.RESOLVING_ON_CHAIN, "its ladder says so")
+            for each in (_S.IN_FLIGHT, _S.STUCK)
+        ),
+        Edge(_S.RESOLVING_ON_CHAIN, _E.SETTLED, _S.SUCCEEDED, "by preimage"),
+        # No attempt follows: what had to be taken to the chain is not tried again by itself.
+        Edge(_S.RESOLVING_ON_CHAIN, _E.FAILED, _S.FAILED, "by timeout"),
         Edge(_S.BACKING_OFF, _E.DISPATCHED, _S.DISPATCHING, "the pause is over"),
         Edge(_S.BACKING_OFF, _E.GIVEN_UP, _S.FAILED, "canceled or out of time"),
+        # Only where the caller has asked for it. It is entered as BACKING_OFF is: after a FAILED.
+        *(
+            Edge(each, _E.NEEDS_LIQUIDITY, _S.AWAITING_LIQUIDITY, "a remedy can help")
+            for each in (_S.DISPATCHING, _S.IN_FLIGHT, _S.STUCK)
+        ),
+        Edge(_S.AWAITING_LIQUIDITY, _E.DISPATCHED, _S.DISPATCHING, "it may have come; LND knows"),
+        Edge(_S.AWAITING_LIQUIDITY, _E.GIVEN_UP, _S.FAILED, "canceled or out of time"),
     ],
 )
 
@@ -107,6 +137,9 @@ _WORTH_ANOTHER_ATTEMPT = frozenset(
     {FailureReason.NO_ROUTE, FailureReason.TIMEOUT, FailureReason.CANCELED}
 )
 
+# What liquidity in the right channels can mend.
+_FOR_WANT_OF_LIQUIDITY = frozenset({FailureReason.INSUFFICIENT_BALANCE, FailureReason.NO_ROUTE})
+
 ADVICE: dict[FailureReason, str] = {
     FailureReason.NONE: "LND gave no reason; look at the attempts in its log.",
     FailureReason.TIMEOUT: "No attempt succeeded in time: give a longer timeout or deadline.",
@@ -124,6 +157,11 @@ ADVICE: dict[FailureReason, str] = {
 def worth_another_attempt(reason: FailureReason) -> bool:
     """Whether a payment that failed for `reason` is tried again while time allows."""
     return reason in _WORTH_ANOTHER_ATTEMPT
+
+
+def liquidity_may_help(reason: FailureReason) -> bool:
+    """Whether a payment that failed for `reason` waits for a remedy, if its caller wants that."""
+    return reason in _FOR_WANT_OF_LIQUIDITY
 
 
 def pause_before_attempt(failures: int) -> timedelta:

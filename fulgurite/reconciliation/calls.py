@@ -4,17 +4,22 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 from enum import StrEnum
+from typing import Final
 
 from pydantic import Field
 
 from fulgurite.calls import Call
 from fulgurite.identity import NodeName
 from fulgurite.model import Model
-from fulgurite.reconciliation.differences import Counts, Difference, DifferenceKind, most_pressing
+from fulgurite.reconciliation.differences import Book, Counts, Difference, DifferenceKind
+
+# With so many differences a comparison hands over: with those of the page that it is at, they
+# are no more than a heartbeat may be long.
+HANDED_OVER_AT: Final = 50
 
 
 class Reconciliation(Model):
-    """Compare all that a node and we know of its payments and invoices."""
+    """Compare all that a node and we know: payments, invoices, and what it has besides."""
 
     node: NodeName
     grace_seconds: int = Field(
@@ -41,7 +46,9 @@ class Tally(Model):
     page_token: str = Field(default="", description="of Temporal's list, hex")
     counts: Counts = Counts()
     kinds: dict[DifferenceKind, int] = Field(default_factory=dict)
-    differences: tuple[Difference, ...] = ()
+    differences: tuple[Difference, ...] = Field(
+        default=(), description="those of the last pages, which are not handed over yet"
+    )
 
     def plus(self, counts: Counts, differences: list[Difference]) -> Tally:
         kinds = dict(self.kinds)
@@ -51,9 +58,13 @@ class Tally(Model):
             update={
                 "counts": self.counts + counts,
                 "kinds": kinds,
-                "differences": most_pressing([*self.differences, *differences]),
+                "differences": (*self.differences, *differences),
             }
         )
+
+    def handed_over(self) -> Tally:
+        """The same, once somebody has all of its differences."""
+        return self.model_copy(update={"differences": ()})
 
 
 class Compare(Reconciliation):
@@ -64,5 +75,21 @@ class Compare(Reconciliation):
     at_most: timedelta
 
 
+class FindBooks(Model):
+    """Ask what there is to compare of a node, beside its payments and invoices."""
+
+    node: NodeName
+
+
+class Books(Model):
+    """Those that the node has: by this worker's configuration, or by Temporal's index."""
+
+    books: tuple[Book, ...]
+
+
+FIND_BOOKS = Call("reconciliation.books", FindBooks, Books)
 COMPARE_INVOICES = Call("reconciliation.invoices", Compare, Tally)
 COMPARE_PAYMENTS = Call("reconciliation.payments", Compare, Tally)
+COMPARE_SWAPS = Call("reconciliation.swaps", Compare, Tally)
+COMPARE_REBALANCES = Call("reconciliation.rebalances", Compare, Tally)
+COMPARE_LEASES = Call("reconciliation.leases", Compare, Tally)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import hashlib
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from enum import StrEnum
 from typing import Final
@@ -12,8 +13,8 @@ from pydantic import Field
 from fulgurite.identity import NodeName, PaymentHash
 from fulgurite.model import Model
 
-# So many are told one by one; of more there is the count.
-MOST_TOLD: Final = 100
+# So many the report lists; of more it has the count. All of them are events.
+MOST_LISTED: Final = 100
 
 
 class DifferenceKind(StrEnum):
@@ -28,6 +29,12 @@ class DifferenceKind(StrEnum):
     STATE_DIFFERS = "STATE_DIFFERS"  # ours has ended, and not as the node says
     AMOUNT_DIFFERS = "AMOUNT_DIFFERS"  # the same payment or invoice over another amount
     UNKNOWN_TO_NODE = "UNKNOWN_TO_NODE"  # ours is open; the node knows nothing of it
+    UNFOLLOWED_SWAP = "UNFOLLOWED_SWAP"  # loopd has one under our label; no workflow tells of it
+    STALE_SWAP = "STALE_SWAP"  # loopd has said its last word on a swap; ours waits
+    UNFOLLOWED_REBALANCE = "UNFOLLOWED_REBALANCE"  # LND has paid parts that no receipt tells
+    UNFOLLOWED_LEASE = "UNFOLLOWED_LEASE"  # poold has a live bid of ours; no workflow follows it
+    COST_DIFFERS = "COST_DIFFERS"  # the receipt tells another cost, or fee, than the node
+    ACCOUNT_EXPIRING = "ACCOUNT_EXPIRING"  # poold's account ends soon, and no lease looks after it
 
 
 _K = DifferenceKind
@@ -52,6 +59,19 @@ TO_DO: Final[dict[DifferenceKind, str]] = {
     "report a defect.",
     _K.UNKNOWN_TO_NODE: "Is this the node that it was? Its database may be another one, older, "
     "or pruned. Do not pay again before you know.",
+    _K.UNFOLLOWED_SWAP: "Ask for the same swap again, with the same key: it is found in loopd by "
+    "its label and followed, and none is begun beside it. If nobody of yours asked for it, find "
+    "out who used our label.",
+    _K.STALE_SWAP: "Its workflow asks loopd every few seconds, if a worker does: look at its "
+    "pending activities, and at the worker that holds the node's loop credential.",
+    _K.UNFOLLOWED_REBALANCE: "Ask for the same rebalance again, with the same key: what has moved "
+    "is found and counted, and not moved twice.",
+    _K.UNFOLLOWED_LEASE: "Ask for the same lease again, with the same key: its bid is found in "
+    "poold by its mark and followed, and no other is made.",
+    _K.COST_DIFFERS: "Believe the node about the money: budgets have counted what the receipt "
+    "says. Find out why they differ, or report a defect.",
+    _K.ACCOUNT_EXPIRING: "Renew it (`pool accounts renew`) or close it: an expired account is "
+    "matched no more, and what is in it waits for you.",
 }
 
 
@@ -60,11 +80,32 @@ class Difference(Model):
 
     kind: DifferenceKind
     node: NodeName
-    payment_hash: PaymentHash
-    resource: str = Field(description="the workflow, `payment/<payment hash>` or `invoice/…`")
+    payment_hash: PaymentHash | None = Field(
+        default=None, description="of a swap: loopd's name for it; null: it is about no single one"
+    )
+    resource: str = Field(
+        description="the workflow: `payment/<payment hash>`, `invoice/…`, `swap/<key>`, "
+        "`rebalance/…`, `lease/…`; or poold's `account/<key>`"
+    )
     ours: str = Field(description="what the workflow says")
     theirs: str = Field(description="what the node says")
     action: str = Field(description="what was done about it, or what to do")
+
+    @property
+    def subject(self) -> str:
+        """What makes it the same difference, found again: in the form that an event's id takes."""
+        about = self.payment_hash or hashlib.sha256(self.resource.encode()).hexdigest()[:32]
+        return f"{about}-{self.kind.lower()}"
+
+
+class Book(StrEnum):
+    """What is compared, each for itself."""
+
+    INVOICES = "INVOICES"
+    PAYMENTS = "PAYMENTS"
+    SWAPS = "SWAPS"
+    REBALANCES = "REBALANCES"
+    LEASES = "LEASES"
 
 
 class Counts(Model):
@@ -72,7 +113,9 @@ class Counts(Model):
 
     ours: int = Field(default=0, description="a workflow of ours is known: agreeing or differing")
     not_ours: int = Field(
-        default=0, description="made by somebody else, or longer ago than Temporal retains"
+        default=0,
+        description="made by somebody else, or longer ago than Temporal retains; of payments and "
+        "invoices also those of rebalances and swaps, which are compared by themselves",
     )
     agreeing: int = 0
     differing: int = 0
@@ -82,6 +125,11 @@ class Counts(Model):
         return Counts(
             **{name: getattr(self, name) + getattr(more, name) for name in Counts.model_fields}
         )
+
+    def cells(self) -> tuple[str, ...]:
+        """In the order of the report's columns."""
+        figures = (self.ours, self.agreeing, self.differing, self.not_ours, self.too_young)
+        return tuple(f"{figure:,}" for figure in figures)
 
     @property
     def all(self) -> int:
@@ -94,7 +142,10 @@ class ReconciliationState(StrEnum):
     COMPARING = "COMPARING"
     AGREES = "AGREES"
     DIFFERS = "DIFFERS"
-    INCOMPLETE = "INCOMPLETE"  # no worker came to compare the payments, or the invoices
+    INCOMPLETE = "INCOMPLETE"  # nothing differs of what was compared, and not all was
+
+
+_OF_OTHERS = "null: the node has none, or `not_compared` says why"
 
 
 class ReconciliationReport(Model):
@@ -106,13 +157,19 @@ class ReconciliationReport(Model):
     ended_at: datetime | None = Field(default=None, description="null: it is still comparing")
     invoices: Counts | None = Field(default=None, description="null: they were not all compared")
     payments: Counts | None = Field(default=None, description="null: they were not all compared")
+    swaps: Counts | None = Field(default=None, description=_OF_OTHERS)
+    rebalances: Counts | None = Field(default=None, description=_OF_OTHERS)
+    leases: Counts | None = Field(default=None, description=_OF_OTHERS)
+    not_compared: dict[Book, str] = Field(
+        default_factory=dict, description="what was not all compared, and why not"
+    )
     kinds: dict[DifferenceKind, int] = Field(
         default_factory=dict, description="how many differences of each kind, all of them"
     )
     differences: tuple[Difference, ...] = Field(
         default=(),
-        max_length=MOST_TOLD,
-        description="the first hundred, each of which is an event too",
+        max_length=MOST_LISTED,
+        description="the hundred most pressing; every difference is an event too",
     )
 
     def details(self) -> str:
@@ -123,7 +180,9 @@ class ReconciliationReport(Model):
             "| | ours | agree | differ | not ours | too young |",
             "|---|--:|--:|--:|--:|--:|",
         ]
-        lines += [_row("invoices", self.invoices), _row("payments", self.payments)]
+        lines += [
+            f"| {book.lower()} | {' | '.join(cells)} |" for book, cells in self.cells().items()
+        ]
         if self.kinds:
             lines += ["", *(f"- {kind}: {count:,}" for kind, count in sorted(self.kinds.items()))]
         if self.differences:
@@ -133,21 +192,37 @@ class ReconciliationReport(Model):
             lines += ["", f"and {left:,} more"]
         return "\n".join(lines)
 
+    def counts(self) -> Mapping[Book, Counts]:
+        """Of what was all compared, or is under way."""
+        every = {
+            Book.INVOICES: self.invoices,
+            Book.PAYMENTS: self.payments,
+            Book.SWAPS: self.swaps,
+            Book.REBALANCES: self.rebalances,
+            Book.LEASES: self.leases,
+        }
+        return {book: counts for book, counts in every.items() if counts is not None}
+
+    def cells(self) -> Mapping[Book, tuple[str, ...]]:
+        """A row for each book that the node has: five figures, or why there are none."""
+        known = self.counts()
+        rows: dict[Book, tuple[str, ...]] = {}
+        for book in Book:
+            if why := self.not_compared.get(book):
+                rows[book] = (f"not all compared: {why}", "", "", "", "")
+            elif counts := known.get(book):
+                rows[book] = counts.cells()
+        return rows
+
 
 def most_pressing(differences: Iterable[Difference]) -> tuple[Difference, ...]:
-    """As many as are told one by one: first those that somebody must act on."""
-    return tuple(sorted(differences, key=lambda each: each.kind in DONE)[:MOST_TOLD])
+    """As many as the report lists: first those that somebody must act on. None twice."""
+    different = dict.fromkeys(differences)
+    return tuple(sorted(different, key=lambda each: each.kind in DONE)[:MOST_LISTED])
 
 
 def _when(at: datetime) -> str:
     return f"{at:%Y-%m-%d %H:%M:%S} UTC"
-
-
-def _row(what: str, counts: Counts | None) -> str:
-    if counts is None:
-        return f"| {what} | *not all compared: no worker took it* | | | | |"
-    cells = (counts.ours, counts.agreeing, counts.differing, counts.not_ours, counts.too_young)
-    return f"| {what} | {' | '.join(f'{cell:,}' for cell in cells)} |"
 
 
 def _line(each: Difference) -> str:

@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 
 from pydantic import BaseModel, ConfigDict
 
+from fulgurite import timeline
 from fulgurite.events.catalogue import OF_RELAY, Event, EventType, event
 from fulgurite.ids import relay_id
 from fulgurite.invoices.receipts import CreatedInvoice, InvoiceUpdate
@@ -19,8 +20,6 @@ from fulgurite.relays.receipts import RelayReceipt, RelayView, RelayWarning
 from fulgurite.relays.requests import Plan, cltv_limit_blocks, to_ask, to_pay
 from fulgurite.relays.states import RELAY, RelayEvent, RelayState
 
-# A timeline is for reading; what is older than this many lines is in the history.
-_TIMELINE_LINES = 40
 # Two clocks: a cancellation so shortly before the expiry is LND's own.
 _CLOCKS_DIFFER = timedelta(seconds=5)
 # After these nothing is in flight, and nothing will be. A refused payment is as certain.
@@ -28,6 +27,7 @@ NOT_PAID = frozenset(
     {
         PaymentState.FAILED,
         PaymentState.REJECTED,
+        PaymentState.OVER_BUDGET,
         PaymentState.EXPIRED,
         PaymentState.CANCELED,
     }
@@ -64,8 +64,7 @@ class RelayProgress(BaseModel):
         self.note(f"**{self.state}** {words}".rstrip(), at)
 
     def note(self, words: str, at: datetime) -> None:
-        self.timeline.append(f"{at.isoformat(timespec='milliseconds')} {words}")
-        del self.timeline[:-_TIMELINE_LINES]
+        timeline.note(self.timeline, words, at)
 
     def warn(self, warning: RelayWarning) -> None:
         if warning not in self.warnings:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, TypeAlias
+from typing import Final
 
 import grpc
 
@@ -13,6 +12,7 @@ from fulgurite.bolt11 import ChainNetwork
 from fulgurite.errors import CredentialError, NodeNotReadyError, WrongNetworkError
 from fulgurite.identity import NodePubkey
 from nodes.config import LndConfig
+from nodes.dialing import OPTIONS, Credential, credential_of, read_credential
 from nodes.lnd import versions
 from nodes.lnd.errors import domain_errors
 from nodes.lndconnect import read_lndconnect
@@ -24,27 +24,8 @@ from protos.lnrpc import (
     stateservice_pb2_grpc,
 )
 
-# lnd's certificates are ECDSA; gRPC's default suites leave some of those out.
-os.environ.setdefault("GRPC_SSL_CIPHER_SUITES", "HIGH+ECDSA")
-
-# A call's metadata with the macaroon in it: never to be printed.
-Credential: TypeAlias = tuple[tuple[str, str], ...]
-
 # How long one question may take before it counts as no answer.
 UNARY_TIMEOUT_SECONDS: Final = 15.0
-
-_OPTIONS: Final = (
-    # A half-open connection is noticed within half a minute, also with no call under way.
-    ("grpc.keepalive_time_ms", 20_000),
-    ("grpc.keepalive_timeout_ms", 10_000),
-    ("grpc.keepalive_permit_without_calls", 1),
-    ("grpc.http2.max_pings_without_data", 0),
-    # A node that comes back is found within seconds, not after gRPC's two minutes.
-    ("grpc.initial_reconnect_backoff_ms", 200),
-    ("grpc.max_reconnect_backoff_ms", 3_000),
-    # A payment with many attempts, each with its route, outgrows the default of 4 MiB.
-    ("grpc.max_receive_message_length", 64 * 1024 * 1024),
-)
 
 
 @dataclass(frozen=True)
@@ -77,19 +58,14 @@ class LndConnection:
         if self._channel is None:
             address, certificate = self._where()
             self._channel = grpc.aio.secure_channel(
-                address, grpc.ssl_channel_credentials(certificate), options=_OPTIONS
+                address, grpc.ssl_channel_credentials(certificate), options=OPTIONS
             )
         return self._channel
 
     def credential(self, role: Role) -> Credential:
-        """The role's macaroon, as the metadata of one call.
-
-        Not by gRPC's call credentials: they come back into Python from gRPC's own threads,
-        and closing a channel waits for such a thread while it holds the interpreter's lock.
-        Raises CredentialError when a file is missing or cannot be read.
-        """
+        """Raises CredentialError when the file of the role's macaroon is missing or unreadable."""
         if role not in self._credentials:
-            self._credentials[role] = (("macaroon", self._macaroon(role).hex()),)
+            self._credentials[role] = credential_of(self._macaroon(role))
         return self._credentials[role]
 
     async def close(self) -> None:
@@ -148,9 +124,4 @@ class LndConnection:
         )
 
     def _read(self, path: Path) -> bytes:
-        try:
-            return path.read_bytes()
-        except OSError as error:
-            raise CredentialError(
-                f"{self.name}: cannot read {error.filename}: {error.strerror}"
-            ) from None
+        return read_credential(self.name, path)

@@ -53,6 +53,8 @@ class NodeInvoice:
     private: bool
     is_keysend: bool
     is_hold: bool  # LND does not know the preimage; once settled it does, and this is False
+    cltv_expiry_blocks: int = 0
+    fallback_address: str = ""
 
     def update(self) -> InvoiceUpdate:
         """The same for workflows."""
@@ -118,6 +120,19 @@ class LndInvoices:
                 timeout=UNARY_TIMEOUT_SECONDS,
             )
         return _node_invoice(self._node, found)
+
+    async def payment_address(self, payment_hash: PaymentHash) -> bytes:
+        """BOLT 4's payment_secret, without which the node refuses an HTLC for the invoice.
+
+        Raises InvoiceNotFoundError and NodeErrors.
+        """
+        with domain_errors(self._node):
+            found = await self._lightning.LookupInvoice(
+                lightning_pb2.PaymentHash(r_hash=payment_hash.raw()),
+                metadata=self._credential,
+                timeout=UNARY_TIMEOUT_SECONDS,
+            )
+        return found.payment_addr
 
     @asynccontextmanager
     async def watch(self, payment_hash: PaymentHash) -> AsyncIterator[AsyncIterator[NodeInvoice]]:
@@ -298,6 +313,8 @@ def _node_invoice(node: str, invoice: lightning_pb2.Invoice) -> NodeInvoice:
         private=invoice.private,
         is_keysend=invoice.is_keysend,
         is_hold=not invoice.r_preimage and not invoice.is_amp,
+        cltv_expiry_blocks=invoice.cltv_expiry,
+        fallback_address=invoice.fallback_addr,
     )
 
 

@@ -126,7 +126,7 @@ class LndPayments:
             )
         return PaymentPage(
             tuple(
-                (PaymentHash(each.payment_hash), _node_payment(self._node, each))
+                (PaymentHash(each.payment_hash), node_payment(self._node, each))
                 for each in listed.payments
             ),
             listed.last_index_offset if listed.payments else after_index,
@@ -137,7 +137,7 @@ class LndPayments:
     ) -> AsyncIterator[NodePayment]:
         with domain_errors(self._node):
             async for payment in call:
-                yield _node_payment(self._node, payment)
+                yield node_payment(self._node, payment)
 
 
 def _send_request(
@@ -170,7 +170,8 @@ def _send_request(
     return message
 
 
-def _node_payment(node: str, payment: lightning_pb2.Payment) -> NodePayment:
+def node_payment(node: str, payment: lightning_pb2.Payment) -> NodePayment:
+    """Raises UnexpectedAnswerError for what only a later LND can say."""
     try:
         status = _STATUS[payment.status]
         reason = FailureReason(

@@ -49,6 +49,133 @@ FAILURE_REASON_INSUFFICIENT_BALANCE: PaymentFailureReason.ValueType  # 5
 FAILURE_REASON_CANCELED: PaymentFailureReason.ValueType  # 6
 Global___PaymentFailureReason: _TypeAlias = PaymentFailureReason  # noqa: Y015
 
+class _CommitmentType:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _CommitmentTypeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_CommitmentType.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    UNKNOWN_COMMITMENT_TYPE: _CommitmentType.ValueType  # 0
+    LEGACY: _CommitmentType.ValueType  # 1
+    STATIC_REMOTE_KEY: _CommitmentType.ValueType  # 2
+    ANCHORS: _CommitmentType.ValueType  # 3
+    SCRIPT_ENFORCED_LEASE: _CommitmentType.ValueType  # 4
+    SIMPLE_TAPROOT: _CommitmentType.ValueType  # 5
+    SIMPLE_TAPROOT_OVERLAY: _CommitmentType.ValueType  # 6
+    TAPROOT: _CommitmentType.ValueType  # 7
+    SIMPLE_TAPROOT_FINAL: _CommitmentType.ValueType  # 7
+
+class CommitmentType(_CommitmentType, metaclass=_CommitmentTypeEnumTypeWrapper): ...
+
+UNKNOWN_COMMITMENT_TYPE: CommitmentType.ValueType  # 0
+LEGACY: CommitmentType.ValueType  # 1
+STATIC_REMOTE_KEY: CommitmentType.ValueType  # 2
+ANCHORS: CommitmentType.ValueType  # 3
+SCRIPT_ENFORCED_LEASE: CommitmentType.ValueType  # 4
+SIMPLE_TAPROOT: CommitmentType.ValueType  # 5
+SIMPLE_TAPROOT_OVERLAY: CommitmentType.ValueType  # 6
+TAPROOT: CommitmentType.ValueType  # 7
+SIMPLE_TAPROOT_FINAL: CommitmentType.ValueType  # 7
+Global___CommitmentType: _TypeAlias = CommitmentType  # noqa: Y015
+
+class _Initiator:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _InitiatorEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Initiator.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    INITIATOR_UNKNOWN: _Initiator.ValueType  # 0
+    INITIATOR_LOCAL: _Initiator.ValueType  # 1
+    INITIATOR_REMOTE: _Initiator.ValueType  # 2
+    INITIATOR_BOTH: _Initiator.ValueType  # 3
+
+class Initiator(_Initiator, metaclass=_InitiatorEnumTypeWrapper): ...
+
+INITIATOR_UNKNOWN: Initiator.ValueType  # 0
+INITIATOR_LOCAL: Initiator.ValueType  # 1
+INITIATOR_REMOTE: Initiator.ValueType  # 2
+INITIATOR_BOTH: Initiator.ValueType  # 3
+Global___Initiator: _TypeAlias = Initiator  # noqa: Y015
+
+class _ResolutionType:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ResolutionTypeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ResolutionType.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    TYPE_UNKNOWN: _ResolutionType.ValueType  # 0
+    ANCHOR: _ResolutionType.ValueType  # 1
+    INCOMING_HTLC: _ResolutionType.ValueType  # 2
+    OUTGOING_HTLC: _ResolutionType.ValueType  # 3
+    COMMIT: _ResolutionType.ValueType  # 4
+
+class ResolutionType(_ResolutionType, metaclass=_ResolutionTypeEnumTypeWrapper): ...
+
+TYPE_UNKNOWN: ResolutionType.ValueType  # 0
+ANCHOR: ResolutionType.ValueType  # 1
+INCOMING_HTLC: ResolutionType.ValueType  # 2
+OUTGOING_HTLC: ResolutionType.ValueType  # 3
+COMMIT: ResolutionType.ValueType  # 4
+Global___ResolutionType: _TypeAlias = ResolutionType  # noqa: Y015
+
+class _ResolutionOutcome:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ResolutionOutcomeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ResolutionOutcome.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    OUTCOME_UNKNOWN: _ResolutionOutcome.ValueType  # 0
+    CLAIMED: _ResolutionOutcome.ValueType  # 1
+    """ours; of an outgoing HTLC: by the peer, with the preimage"""
+    UNCLAIMED: _ResolutionOutcome.ValueType  # 2
+    ABANDONED: _ResolutionOutcome.ValueType  # 3
+    FIRST_STAGE: _ResolutionOutcome.ValueType  # 4
+    """our second transaction is mined, a delay follows"""
+    TIMEOUT: _ResolutionOutcome.ValueType  # 5
+
+class ResolutionOutcome(_ResolutionOutcome, metaclass=_ResolutionOutcomeEnumTypeWrapper): ...
+
+OUTCOME_UNKNOWN: ResolutionOutcome.ValueType  # 0
+CLAIMED: ResolutionOutcome.ValueType  # 1
+"""ours; of an outgoing HTLC: by the peer, with the preimage"""
+UNCLAIMED: ResolutionOutcome.ValueType  # 2
+ABANDONED: ResolutionOutcome.ValueType  # 3
+FIRST_STAGE: ResolutionOutcome.ValueType  # 4
+"""our second transaction is mined, a delay follows"""
+TIMEOUT: ResolutionOutcome.ValueType  # 5
+Global___ResolutionOutcome: _TypeAlias = ResolutionOutcome  # noqa: Y015
+
+class _OutputScriptType:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _OutputScriptTypeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_OutputScriptType.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    SCRIPT_TYPE_PUBKEY_HASH: _OutputScriptType.ValueType  # 0
+    SCRIPT_TYPE_SCRIPT_HASH: _OutputScriptType.ValueType  # 1
+    SCRIPT_TYPE_WITNESS_V0_PUBKEY_HASH: _OutputScriptType.ValueType  # 2
+    SCRIPT_TYPE_WITNESS_V0_SCRIPT_HASH: _OutputScriptType.ValueType  # 3
+    SCRIPT_TYPE_PUBKEY: _OutputScriptType.ValueType  # 4
+    SCRIPT_TYPE_MULTISIG: _OutputScriptType.ValueType  # 5
+    SCRIPT_TYPE_NULLDATA: _OutputScriptType.ValueType  # 6
+    SCRIPT_TYPE_NON_STANDARD: _OutputScriptType.ValueType  # 7
+    SCRIPT_TYPE_WITNESS_UNKNOWN: _OutputScriptType.ValueType  # 8
+    SCRIPT_TYPE_WITNESS_V1_TAPROOT: _OutputScriptType.ValueType  # 9
+
+class OutputScriptType(_OutputScriptType, metaclass=_OutputScriptTypeEnumTypeWrapper): ...
+
+SCRIPT_TYPE_PUBKEY_HASH: OutputScriptType.ValueType  # 0
+SCRIPT_TYPE_SCRIPT_HASH: OutputScriptType.ValueType  # 1
+SCRIPT_TYPE_WITNESS_V0_PUBKEY_HASH: OutputScriptType.ValueType  # 2
+SCRIPT_TYPE_WITNESS_V0_SCRIPT_HASH: OutputScriptType.ValueType  # 3
+SCRIPT_TYPE_PUBKEY: OutputScriptType.ValueType  # 4
+SCRIPT_TYPE_MULTISIG: OutputScriptType.ValueType  # 5
+SCRIPT_TYPE_NULLDATA: OutputScriptType.ValueType  # 6
+SCRIPT_TYPE_NON_STANDARD: OutputScriptType.ValueType  # 7
+SCRIPT_TYPE_WITNESS_UNKNOWN: OutputScriptType.ValueType  # 8
+SCRIPT_TYPE_WITNESS_V1_TAPROOT: OutputScriptType.ValueType  # 9
+Global___OutputScriptType: _TypeAlias = OutputScriptType  # noqa: Y015
+
 class _InvoiceHTLCState:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -134,6 +261,7 @@ class GetInfoResponse(_message.Message):
     NUM_ACTIVE_CHANNELS_FIELD_NUMBER: _builtins.int
     NUM_PEERS_FIELD_NUMBER: _builtins.int
     BLOCK_HEIGHT_FIELD_NUMBER: _builtins.int
+    BLOCK_HASH_FIELD_NUMBER: _builtins.int
     SYNCED_TO_CHAIN_FIELD_NUMBER: _builtins.int
     SYNCED_TO_GRAPH_FIELD_NUMBER: _builtins.int
     CHAINS_FIELD_NUMBER: _builtins.int
@@ -146,6 +274,7 @@ class GetInfoResponse(_message.Message):
     num_active_channels: _builtins.int
     num_peers: _builtins.int
     block_height: _builtins.int
+    block_hash: _builtins.str
     synced_to_chain: _builtins.bool
     synced_to_graph: _builtins.bool
     @_builtins.property
@@ -163,6 +292,7 @@ class GetInfoResponse(_message.Message):
         num_active_channels: _builtins.int = ...,
         num_peers: _builtins.int = ...,
         block_height: _builtins.int = ...,
+        block_hash: _builtins.str = ...,
         synced_to_chain: _builtins.bool = ...,
         synced_to_graph: _builtins.bool = ...,
         chains: _abc.Iterable[Global___Chain] | None = ...,
@@ -170,7 +300,7 @@ class GetInfoResponse(_message.Message):
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["alias", b"alias", "block_height", b"block_height", "chains", b"chains", "identity_pubkey", b"identity_pubkey", "num_active_channels", b"num_active_channels", "num_peers", b"num_peers", "synced_to_chain", b"synced_to_chain", "synced_to_graph", b"synced_to_graph", "uris", b"uris", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["alias", b"alias", "block_hash", b"block_hash", "block_height", b"block_height", "chains", b"chains", "identity_pubkey", b"identity_pubkey", "num_active_channels", b"num_active_channels", "num_peers", b"num_peers", "synced_to_chain", b"synced_to_chain", "synced_to_graph", b"synced_to_graph", "uris", b"uris", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -475,6 +605,135 @@ class HTLCAttempt(_message.Message):
 Global___HTLCAttempt: _TypeAlias = HTLCAttempt  # noqa: Y015
 
 @_typing.final
+class QueryRoutesRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PUB_KEY_FIELD_NUMBER: _builtins.int
+    FINAL_CLTV_DELTA_FIELD_NUMBER: _builtins.int
+    FEE_LIMIT_FIELD_NUMBER: _builtins.int
+    USE_MISSION_CONTROL_FIELD_NUMBER: _builtins.int
+    IGNORED_PAIRS_FIELD_NUMBER: _builtins.int
+    CLTV_LIMIT_FIELD_NUMBER: _builtins.int
+    AMT_MSAT_FIELD_NUMBER: _builtins.int
+    LAST_HOP_PUBKEY_FIELD_NUMBER: _builtins.int
+    TIME_PREF_FIELD_NUMBER: _builtins.int
+    OUTGOING_CHAN_IDS_FIELD_NUMBER: _builtins.int
+    pub_key: _builtins.str
+    """hex; the node's own key asks for a way around"""
+    final_cltv_delta: _builtins.int
+    """blocks; no padding is added for blocks that come meanwhile"""
+    use_mission_control: _builtins.bool
+    """judge by what was learned from failures"""
+    cltv_limit: _builtins.int
+    """blocks, the last hop's included; 0 means the node's own limit"""
+    amt_msat: _builtins.int
+    last_hop_pubkey: _builtins.bytes
+    """the node before the last: a peer, not a channel"""
+    time_pref: _builtins.float
+    """-1 cheapest … 1 most reliable"""
+    @_builtins.property
+    def fee_limit(self) -> Global___FeeLimit:
+        """unset: 5 %, and 100 % up to 1,000 sat"""
+
+    @_builtins.property
+    def ignored_pairs(self) -> _containers.RepeatedCompositeFieldContainer[Global___NodePair]: ...
+    @_builtins.property
+    def outgoing_chan_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]: ...
+    def __init__(
+        self,
+        *,
+        pub_key: _builtins.str = ...,
+        final_cltv_delta: _builtins.int = ...,
+        fee_limit: Global___FeeLimit | None = ...,
+        use_mission_control: _builtins.bool = ...,
+        ignored_pairs: _abc.Iterable[Global___NodePair] | None = ...,
+        cltv_limit: _builtins.int = ...,
+        amt_msat: _builtins.int = ...,
+        last_hop_pubkey: _builtins.bytes = ...,
+        time_pref: _builtins.float = ...,
+        outgoing_chan_ids: _abc.Iterable[_builtins.int] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["fee_limit", b"fee_limit"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amt_msat", b"amt_msat", "cltv_limit", b"cltv_limit", "fee_limit", b"fee_limit", "final_cltv_delta", b"final_cltv_delta", "ignored_pairs", b"ignored_pairs", "last_hop_pubkey", b"last_hop_pubkey", "outgoing_chan_ids", b"outgoing_chan_ids", "pub_key", b"pub_key", "time_pref", b"time_pref", "use_mission_control", b"use_mission_control"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___QueryRoutesRequest: _TypeAlias = QueryRoutesRequest  # noqa: Y015
+
+@_typing.final
+class FeeLimit(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FIXED_FIELD_NUMBER: _builtins.int
+    PERCENT_FIELD_NUMBER: _builtins.int
+    FIXED_MSAT_FIELD_NUMBER: _builtins.int
+    fixed: _builtins.int
+    percent: _builtins.int
+    fixed_msat: _builtins.int
+    def __init__(
+        self,
+        *,
+        fixed: _builtins.int = ...,
+        percent: _builtins.int = ...,
+        fixed_msat: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["fixed", b"fixed", "fixed_msat", b"fixed_msat", "limit", b"limit", "percent", b"percent"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["fixed", b"fixed", "fixed_msat", b"fixed_msat", "limit", b"limit", "percent", b"percent"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_limit: _TypeAlias = _typing.Literal["fixed", "percent", "fixed_msat"]  # noqa: Y015
+    _WhichOneofArgType_limit: _TypeAlias = _typing.Literal["limit", b"limit"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_limit) -> _WhichOneofReturnType_limit | None: ...
+
+Global___FeeLimit: _TypeAlias = FeeLimit  # noqa: Y015
+
+@_typing.final
+class NodePair(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FROM_FIELD_NUMBER: _builtins.int
+    TO_FIELD_NUMBER: _builtins.int
+    to: _builtins.bytes
+    def __init__(
+        self,
+        *,
+        to: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["from", b"from", "to", b"to"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___NodePair: _TypeAlias = NodePair  # noqa: Y015
+
+@_typing.final
+class QueryRoutesResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ROUTES_FIELD_NUMBER: _builtins.int
+    SUCCESS_PROB_FIELD_NUMBER: _builtins.int
+    success_prob: _builtins.float
+    @_builtins.property
+    def routes(self) -> _containers.RepeatedCompositeFieldContainer[Global___Route]:
+        """exactly one, without an mpp_record"""
+
+    def __init__(
+        self,
+        *,
+        routes: _abc.Iterable[Global___Route] | None = ...,
+        success_prob: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["routes", b"routes", "success_prob", b"success_prob"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___QueryRoutesResponse: _TypeAlias = QueryRoutesResponse  # noqa: Y015
+
+@_typing.final
 class Route(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -662,18 +921,25 @@ class ListChannelsRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     ACTIVE_ONLY_FIELD_NUMBER: _builtins.int
+    INACTIVE_ONLY_FIELD_NUMBER: _builtins.int
     PEER_FIELD_NUMBER: _builtins.int
+    PEER_ALIAS_LOOKUP_FIELD_NUMBER: _builtins.int
     active_only: _builtins.bool
+    inactive_only: _builtins.bool
     peer: _builtins.bytes
+    peer_alias_lookup: _builtins.bool
+    """fills peer_alias, at the cost of a look into the graph"""
     def __init__(
         self,
         *,
         active_only: _builtins.bool = ...,
+        inactive_only: _builtins.bool = ...,
         peer: _builtins.bytes = ...,
+        peer_alias_lookup: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["active_only", b"active_only", "peer", b"peer"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["active_only", b"active_only", "inactive_only", b"inactive_only", "peer", b"peer", "peer_alias_lookup", b"peer_alias_lookup"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -711,10 +977,26 @@ class Channel(_message.Message):
     LOCAL_BALANCE_FIELD_NUMBER: _builtins.int
     REMOTE_BALANCE_FIELD_NUMBER: _builtins.int
     COMMIT_FEE_FIELD_NUMBER: _builtins.int
+    COMMIT_WEIGHT_FIELD_NUMBER: _builtins.int
+    FEE_PER_KW_FIELD_NUMBER: _builtins.int
     UNSETTLED_BALANCE_FIELD_NUMBER: _builtins.int
+    TOTAL_SATOSHIS_SENT_FIELD_NUMBER: _builtins.int
+    TOTAL_SATOSHIS_RECEIVED_FIELD_NUMBER: _builtins.int
+    NUM_UPDATES_FIELD_NUMBER: _builtins.int
     PENDING_HTLCS_FIELD_NUMBER: _builtins.int
+    CSV_DELAY_FIELD_NUMBER: _builtins.int
     PRIVATE_FIELD_NUMBER: _builtins.int
     INITIATOR_FIELD_NUMBER: _builtins.int
+    CHAN_STATUS_FLAGS_FIELD_NUMBER: _builtins.int
+    LIFETIME_FIELD_NUMBER: _builtins.int
+    UPTIME_FIELD_NUMBER: _builtins.int
+    CLOSE_ADDRESS_FIELD_NUMBER: _builtins.int
+    COMMITMENT_TYPE_FIELD_NUMBER: _builtins.int
+    PUSH_AMOUNT_SAT_FIELD_NUMBER: _builtins.int
+    THAW_HEIGHT_FIELD_NUMBER: _builtins.int
+    LOCAL_CONSTRAINTS_FIELD_NUMBER: _builtins.int
+    REMOTE_CONSTRAINTS_FIELD_NUMBER: _builtins.int
+    PEER_ALIAS_FIELD_NUMBER: _builtins.int
     active: _builtins.bool
     remote_pubkey: _builtins.str
     channel_point: _builtins.str
@@ -724,11 +1006,39 @@ class Channel(_message.Message):
     local_balance: _builtins.int
     remote_balance: _builtins.int
     commit_fee: _builtins.int
+    """of our own commitment; the channel's opener pays it"""
+    commit_weight: _builtins.int
+    fee_per_kw: _builtins.int
     unsettled_balance: _builtins.int
+    """in the HTLCs, in both directions"""
+    total_satoshis_sent: _builtins.int
+    total_satoshis_received: _builtins.int
+    num_updates: _builtins.int
+    csv_delay: _builtins.int
+    """blocks that we wait after a force close of our own"""
     private: _builtins.bool
     initiator: _builtins.bool
+    """we opened it"""
+    chan_status_flags: _builtins.str
+    """such as "ChanStatusDefault", joined by "|" """
+    lifetime: _builtins.int
+    """seconds since the node began to watch the channel"""
+    uptime: _builtins.int
+    """seconds of these with the peer online"""
+    close_address: _builtins.str
+    """fixed at the opening for our cooperative share; may be empty"""
+    commitment_type: Global___CommitmentType.ValueType
+    push_amount_sat: _builtins.int
+    thaw_height: _builtins.int
+    """no cooperative close by the opener before; 0: none"""
+    peer_alias: _builtins.str
+    """only when it was asked for"""
     @_builtins.property
     def pending_htlcs(self) -> _containers.RepeatedCompositeFieldContainer[Global___HTLC]: ...
+    @_builtins.property
+    def local_constraints(self) -> Global___ChannelConstraints: ...
+    @_builtins.property
+    def remote_constraints(self) -> Global___ChannelConstraints: ...
     def __init__(
         self,
         *,
@@ -740,18 +1050,70 @@ class Channel(_message.Message):
         local_balance: _builtins.int = ...,
         remote_balance: _builtins.int = ...,
         commit_fee: _builtins.int = ...,
+        commit_weight: _builtins.int = ...,
+        fee_per_kw: _builtins.int = ...,
         unsettled_balance: _builtins.int = ...,
+        total_satoshis_sent: _builtins.int = ...,
+        total_satoshis_received: _builtins.int = ...,
+        num_updates: _builtins.int = ...,
         pending_htlcs: _abc.Iterable[Global___HTLC] | None = ...,
+        csv_delay: _builtins.int = ...,
         private: _builtins.bool = ...,
         initiator: _builtins.bool = ...,
+        chan_status_flags: _builtins.str = ...,
+        lifetime: _builtins.int = ...,
+        uptime: _builtins.int = ...,
+        close_address: _builtins.str = ...,
+        commitment_type: Global___CommitmentType.ValueType = ...,
+        push_amount_sat: _builtins.int = ...,
+        thaw_height: _builtins.int = ...,
+        local_constraints: Global___ChannelConstraints | None = ...,
+        remote_constraints: Global___ChannelConstraints | None = ...,
+        peer_alias: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["local_constraints", b"local_constraints", "remote_constraints", b"remote_constraints"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["active", b"active", "capacity", b"capacity", "chan_id", b"chan_id", "channel_point", b"channel_point", "commit_fee", b"commit_fee", "initiator", b"initiator", "local_balance", b"local_balance", "pending_htlcs", b"pending_htlcs", "private", b"private", "remote_balance", b"remote_balance", "remote_pubkey", b"remote_pubkey", "unsettled_balance", b"unsettled_balance"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["active", b"active", "capacity", b"capacity", "chan_id", b"chan_id", "chan_status_flags", b"chan_status_flags", "channel_point", b"channel_point", "close_address", b"close_address", "commit_fee", b"commit_fee", "commit_weight", b"commit_weight", "commitment_type", b"commitment_type", "csv_delay", b"csv_delay", "fee_per_kw", b"fee_per_kw", "initiator", b"initiator", "lifetime", b"lifetime", "local_balance", b"local_balance", "local_constraints", b"local_constraints", "num_updates", b"num_updates", "peer_alias", b"peer_alias", "pending_htlcs", b"pending_htlcs", "private", b"private", "push_amount_sat", b"push_amount_sat", "remote_balance", b"remote_balance", "remote_constraints", b"remote_constraints", "remote_pubkey", b"remote_pubkey", "thaw_height", b"thaw_height", "total_satoshis_received", b"total_satoshis_received", "total_satoshis_sent", b"total_satoshis_sent", "unsettled_balance", b"unsettled_balance", "uptime", b"uptime"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Channel: _TypeAlias = Channel  # noqa: Y015
+
+@_typing.final
+class ChannelConstraints(_message.Message):
+    """What one end must keep to; its csv_delay is what that end waits."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CSV_DELAY_FIELD_NUMBER: _builtins.int
+    CHAN_RESERVE_SAT_FIELD_NUMBER: _builtins.int
+    DUST_LIMIT_SAT_FIELD_NUMBER: _builtins.int
+    MAX_PENDING_AMT_MSAT_FIELD_NUMBER: _builtins.int
+    MIN_HTLC_MSAT_FIELD_NUMBER: _builtins.int
+    MAX_ACCEPTED_HTLCS_FIELD_NUMBER: _builtins.int
+    csv_delay: _builtins.int
+    chan_reserve_sat: _builtins.int
+    dust_limit_sat: _builtins.int
+    max_pending_amt_msat: _builtins.int
+    min_htlc_msat: _builtins.int
+    max_accepted_htlcs: _builtins.int
+    def __init__(
+        self,
+        *,
+        csv_delay: _builtins.int = ...,
+        chan_reserve_sat: _builtins.int = ...,
+        dust_limit_sat: _builtins.int = ...,
+        max_pending_amt_msat: _builtins.int = ...,
+        min_htlc_msat: _builtins.int = ...,
+        max_accepted_htlcs: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chan_reserve_sat", b"chan_reserve_sat", "csv_delay", b"csv_delay", "dust_limit_sat", b"dust_limit_sat", "max_accepted_htlcs", b"max_accepted_htlcs", "max_pending_amt_msat", b"max_pending_amt_msat", "min_htlc_msat", b"min_htlc_msat"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ChannelConstraints: _TypeAlias = ChannelConstraints  # noqa: Y015
 
 @_typing.final
 class HTLC(_message.Message):
@@ -763,6 +1125,8 @@ class HTLC(_message.Message):
     EXPIRATION_HEIGHT_FIELD_NUMBER: _builtins.int
     HTLC_INDEX_FIELD_NUMBER: _builtins.int
     FORWARDING_CHANNEL_FIELD_NUMBER: _builtins.int
+    FORWARDING_HTLC_INDEX_FIELD_NUMBER: _builtins.int
+    LOCKED_IN_FIELD_NUMBER: _builtins.int
     incoming: _builtins.bool
     amount: _builtins.int
     hash_lock: _builtins.bytes
@@ -770,6 +1134,9 @@ class HTLC(_message.Message):
     htlc_index: _builtins.int
     forwarding_channel: _builtins.int
     """0 when the HTLC is our own payment"""
+    forwarding_htlc_index: _builtins.int
+    locked_in: _builtins.bool
+    """in both commitments"""
     def __init__(
         self,
         *,
@@ -779,14 +1146,1231 @@ class HTLC(_message.Message):
         expiration_height: _builtins.int = ...,
         htlc_index: _builtins.int = ...,
         forwarding_channel: _builtins.int = ...,
+        forwarding_htlc_index: _builtins.int = ...,
+        locked_in: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "expiration_height", b"expiration_height", "forwarding_channel", b"forwarding_channel", "hash_lock", b"hash_lock", "htlc_index", b"htlc_index", "incoming", b"incoming"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "expiration_height", b"expiration_height", "forwarding_channel", b"forwarding_channel", "forwarding_htlc_index", b"forwarding_htlc_index", "hash_lock", b"hash_lock", "htlc_index", b"htlc_index", "incoming", b"incoming", "locked_in", b"locked_in"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___HTLC: _TypeAlias = HTLC  # noqa: Y015
+
+@_typing.final
+class ForwardingHistoryRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    START_TIME_FIELD_NUMBER: _builtins.int
+    END_TIME_FIELD_NUMBER: _builtins.int
+    INDEX_OFFSET_FIELD_NUMBER: _builtins.int
+    NUM_MAX_EVENTS_FIELD_NUMBER: _builtins.int
+    start_time: _builtins.int
+    """Unix seconds, inclusive"""
+    end_time: _builtins.int
+    """inclusive; 0 means now"""
+    index_offset: _builtins.int
+    """how many of the time's forwards to skip"""
+    num_max_events: _builtins.int
+    """0 means 100; 50,000 at most"""
+    def __init__(
+        self,
+        *,
+        start_time: _builtins.int = ...,
+        end_time: _builtins.int = ...,
+        index_offset: _builtins.int = ...,
+        num_max_events: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "index_offset", b"index_offset", "num_max_events", b"num_max_events", "start_time", b"start_time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ForwardingHistoryRequest: _TypeAlias = ForwardingHistoryRequest  # noqa: Y015
+
+@_typing.final
+class ForwardingEvent(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHAN_ID_IN_FIELD_NUMBER: _builtins.int
+    CHAN_ID_OUT_FIELD_NUMBER: _builtins.int
+    AMT_IN_FIELD_NUMBER: _builtins.int
+    AMT_OUT_FIELD_NUMBER: _builtins.int
+    FEE_FIELD_NUMBER: _builtins.int
+    FEE_MSAT_FIELD_NUMBER: _builtins.int
+    AMT_IN_MSAT_FIELD_NUMBER: _builtins.int
+    AMT_OUT_MSAT_FIELD_NUMBER: _builtins.int
+    TIMESTAMP_NS_FIELD_NUMBER: _builtins.int
+    chan_id_in: _builtins.int
+    chan_id_out: _builtins.int
+    amt_in: _builtins.int
+    """sat"""
+    amt_out: _builtins.int
+    """sat"""
+    fee: _builtins.int
+    """sat"""
+    fee_msat: _builtins.int
+    amt_in_msat: _builtins.int
+    amt_out_msat: _builtins.int
+    timestamp_ns: _builtins.int
+    def __init__(
+        self,
+        *,
+        chan_id_in: _builtins.int = ...,
+        chan_id_out: _builtins.int = ...,
+        amt_in: _builtins.int = ...,
+        amt_out: _builtins.int = ...,
+        fee: _builtins.int = ...,
+        fee_msat: _builtins.int = ...,
+        amt_in_msat: _builtins.int = ...,
+        amt_out_msat: _builtins.int = ...,
+        timestamp_ns: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amt_in", b"amt_in", "amt_in_msat", b"amt_in_msat", "amt_out", b"amt_out", "amt_out_msat", b"amt_out_msat", "chan_id_in", b"chan_id_in", "chan_id_out", b"chan_id_out", "fee", b"fee", "fee_msat", b"fee_msat", "timestamp_ns", b"timestamp_ns"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ForwardingEvent: _TypeAlias = ForwardingEvent  # noqa: Y015
+
+@_typing.final
+class ForwardingHistoryResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FORWARDING_EVENTS_FIELD_NUMBER: _builtins.int
+    LAST_OFFSET_INDEX_FIELD_NUMBER: _builtins.int
+    last_offset_index: _builtins.int
+    """the next page's index_offset"""
+    @_builtins.property
+    def forwarding_events(self) -> _containers.RepeatedCompositeFieldContainer[Global___ForwardingEvent]: ...
+    def __init__(
+        self,
+        *,
+        forwarding_events: _abc.Iterable[Global___ForwardingEvent] | None = ...,
+        last_offset_index: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["forwarding_events", b"forwarding_events", "last_offset_index", b"last_offset_index"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ForwardingHistoryResponse: _TypeAlias = ForwardingHistoryResponse  # noqa: Y015
+
+@_typing.final
+class PendingChannelsRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INCLUDE_RAW_TX_FIELD_NUMBER: _builtins.int
+    include_raw_tx: _builtins.bool
+    """fills closing_tx_hex"""
+    def __init__(
+        self,
+        *,
+        include_raw_tx: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["include_raw_tx", b"include_raw_tx"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PendingChannelsRequest: _TypeAlias = PendingChannelsRequest  # noqa: Y015
+
+@_typing.final
+class PendingChannelsResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class PendingChannel(_message.Message):
+        """What every pending channel tells, whatever it waits for."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        REMOTE_NODE_PUB_FIELD_NUMBER: _builtins.int
+        CHANNEL_POINT_FIELD_NUMBER: _builtins.int
+        CAPACITY_FIELD_NUMBER: _builtins.int
+        LOCAL_BALANCE_FIELD_NUMBER: _builtins.int
+        REMOTE_BALANCE_FIELD_NUMBER: _builtins.int
+        LOCAL_CHAN_RESERVE_SAT_FIELD_NUMBER: _builtins.int
+        REMOTE_CHAN_RESERVE_SAT_FIELD_NUMBER: _builtins.int
+        INITIATOR_FIELD_NUMBER: _builtins.int
+        COMMITMENT_TYPE_FIELD_NUMBER: _builtins.int
+        NUM_FORWARDING_PACKAGES_FIELD_NUMBER: _builtins.int
+        CHAN_STATUS_FLAGS_FIELD_NUMBER: _builtins.int
+        PRIVATE_FIELD_NUMBER: _builtins.int
+        MEMO_FIELD_NUMBER: _builtins.int
+        remote_node_pub: _builtins.str
+        channel_point: _builtins.str
+        capacity: _builtins.int
+        local_balance: _builtins.int
+        remote_balance: _builtins.int
+        local_chan_reserve_sat: _builtins.int
+        remote_chan_reserve_sat: _builtins.int
+        initiator: Global___Initiator.ValueType
+        """who opened it"""
+        commitment_type: Global___CommitmentType.ValueType
+        num_forwarding_packages: _builtins.int
+        chan_status_flags: _builtins.str
+        private: _builtins.bool
+        memo: _builtins.str
+        def __init__(
+            self,
+            *,
+            remote_node_pub: _builtins.str = ...,
+            channel_point: _builtins.str = ...,
+            capacity: _builtins.int = ...,
+            local_balance: _builtins.int = ...,
+            remote_balance: _builtins.int = ...,
+            local_chan_reserve_sat: _builtins.int = ...,
+            remote_chan_reserve_sat: _builtins.int = ...,
+            initiator: Global___Initiator.ValueType = ...,
+            commitment_type: Global___CommitmentType.ValueType = ...,
+            num_forwarding_packages: _builtins.int = ...,
+            chan_status_flags: _builtins.str = ...,
+            private: _builtins.bool = ...,
+            memo: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["capacity", b"capacity", "chan_status_flags", b"chan_status_flags", "channel_point", b"channel_point", "commitment_type", b"commitment_type", "initiator", b"initiator", "local_balance", b"local_balance", "local_chan_reserve_sat", b"local_chan_reserve_sat", "memo", b"memo", "num_forwarding_packages", b"num_forwarding_packages", "private", b"private", "remote_balance", b"remote_balance", "remote_chan_reserve_sat", b"remote_chan_reserve_sat", "remote_node_pub", b"remote_node_pub"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    @_typing.final
+    class PendingOpenChannel(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        CHANNEL_FIELD_NUMBER: _builtins.int
+        FUNDING_EXPIRY_BLOCKS_FIELD_NUMBER: _builtins.int
+        COMMIT_FEE_FIELD_NUMBER: _builtins.int
+        COMMIT_WEIGHT_FIELD_NUMBER: _builtins.int
+        FEE_PER_KW_FIELD_NUMBER: _builtins.int
+        CONFIRMATIONS_UNTIL_ACTIVE_FIELD_NUMBER: _builtins.int
+        CONFIRMATION_HEIGHT_FIELD_NUMBER: _builtins.int
+        funding_expiry_blocks: _builtins.int
+        commit_fee: _builtins.int
+        commit_weight: _builtins.int
+        fee_per_kw: _builtins.int
+        confirmations_until_active: _builtins.int
+        confirmation_height: _builtins.int
+        @_builtins.property
+        def channel(self) -> Global___PendingChannelsResponse.PendingChannel: ...
+        def __init__(
+            self,
+            *,
+            channel: Global___PendingChannelsResponse.PendingChannel | None = ...,
+            funding_expiry_blocks: _builtins.int = ...,
+            commit_fee: _builtins.int = ...,
+            commit_weight: _builtins.int = ...,
+            fee_per_kw: _builtins.int = ...,
+            confirmations_until_active: _builtins.int = ...,
+            confirmation_height: _builtins.int = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["channel", b"channel"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["channel", b"channel", "commit_fee", b"commit_fee", "commit_weight", b"commit_weight", "confirmation_height", b"confirmation_height", "confirmations_until_active", b"confirmations_until_active", "fee_per_kw", b"fee_per_kw", "funding_expiry_blocks", b"funding_expiry_blocks"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    @_typing.final
+    class WaitingCloseChannel(_message.Message):
+        """The closing transaction is not yet mined, or not yet deep enough."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        CHANNEL_FIELD_NUMBER: _builtins.int
+        LIMBO_BALANCE_FIELD_NUMBER: _builtins.int
+        COMMITMENTS_FIELD_NUMBER: _builtins.int
+        CLOSING_TXID_FIELD_NUMBER: _builtins.int
+        CLOSING_TX_HEX_FIELD_NUMBER: _builtins.int
+        BLOCKS_TIL_CLOSE_CONFIRMED_FIELD_NUMBER: _builtins.int
+        CLOSE_HEIGHT_FIELD_NUMBER: _builtins.int
+        limbo_balance: _builtins.int
+        closing_txid: _builtins.str
+        closing_tx_hex: _builtins.str
+        blocks_til_close_confirmed: _builtins.int
+        close_height: _builtins.int
+        @_builtins.property
+        def channel(self) -> Global___PendingChannelsResponse.PendingChannel: ...
+        @_builtins.property
+        def commitments(self) -> Global___PendingChannelsResponse.Commitments: ...
+        def __init__(
+            self,
+            *,
+            channel: Global___PendingChannelsResponse.PendingChannel | None = ...,
+            limbo_balance: _builtins.int = ...,
+            commitments: Global___PendingChannelsResponse.Commitments | None = ...,
+            closing_txid: _builtins.str = ...,
+            closing_tx_hex: _builtins.str = ...,
+            blocks_til_close_confirmed: _builtins.int = ...,
+            close_height: _builtins.int = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["channel", b"channel", "commitments", b"commitments"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["blocks_til_close_confirmed", b"blocks_til_close_confirmed", "channel", b"channel", "close_height", b"close_height", "closing_tx_hex", b"closing_tx_hex", "closing_txid", b"closing_txid", "commitments", b"commitments", "limbo_balance", b"limbo_balance"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    @_typing.final
+    class Commitments(_message.Message):
+        """What might be mined, until it is known."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        LOCAL_TXID_FIELD_NUMBER: _builtins.int
+        REMOTE_TXID_FIELD_NUMBER: _builtins.int
+        REMOTE_PENDING_TXID_FIELD_NUMBER: _builtins.int
+        LOCAL_COMMIT_FEE_SAT_FIELD_NUMBER: _builtins.int
+        REMOTE_COMMIT_FEE_SAT_FIELD_NUMBER: _builtins.int
+        REMOTE_PENDING_COMMIT_FEE_SAT_FIELD_NUMBER: _builtins.int
+        local_txid: _builtins.str
+        remote_txid: _builtins.str
+        remote_pending_txid: _builtins.str
+        local_commit_fee_sat: _builtins.int
+        remote_commit_fee_sat: _builtins.int
+        remote_pending_commit_fee_sat: _builtins.int
+        def __init__(
+            self,
+            *,
+            local_txid: _builtins.str = ...,
+            remote_txid: _builtins.str = ...,
+            remote_pending_txid: _builtins.str = ...,
+            local_commit_fee_sat: _builtins.int = ...,
+            remote_commit_fee_sat: _builtins.int = ...,
+            remote_pending_commit_fee_sat: _builtins.int = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["local_commit_fee_sat", b"local_commit_fee_sat", "local_txid", b"local_txid", "remote_commit_fee_sat", b"remote_commit_fee_sat", "remote_pending_commit_fee_sat", b"remote_pending_commit_fee_sat", "remote_pending_txid", b"remote_pending_txid", "remote_txid", b"remote_txid"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    @_typing.final
+    class ClosedChannel(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        CHANNEL_FIELD_NUMBER: _builtins.int
+        CLOSING_TXID_FIELD_NUMBER: _builtins.int
+        closing_txid: _builtins.str
+        @_builtins.property
+        def channel(self) -> Global___PendingChannelsResponse.PendingChannel: ...
+        def __init__(
+            self,
+            *,
+            channel: Global___PendingChannelsResponse.PendingChannel | None = ...,
+            closing_txid: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["channel", b"channel"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["channel", b"channel", "closing_txid", b"closing_txid"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    @_typing.final
+    class ForceClosedChannel(_message.Message):
+        """A commitment is mined, whoever forced it, and outputs of ours are still locked."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        class _AnchorState:
+            ValueType = _typing.NewType("ValueType", _builtins.int)
+            V: _TypeAlias = ValueType  # noqa: Y015
+
+        class _AnchorStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[PendingChannelsResponse.ForceClosedChannel._AnchorState.ValueType], _builtins.type):
+            DESCRIPTOR: _descriptor.EnumDescriptor
+            LIMBO: PendingChannelsResponse.ForceClosedChannel._AnchorState.ValueType  # 0
+            RECOVERED: PendingChannelsResponse.ForceClosedChannel._AnchorState.ValueType  # 1
+            LOST: PendingChannelsResponse.ForceClosedChannel._AnchorState.ValueType  # 2
+
+        class AnchorState(_AnchorState, metaclass=_AnchorStateEnumTypeWrapper): ...
+        LIMBO: PendingChannelsResponse.ForceClosedChannel.AnchorState.ValueType  # 0
+        RECOVERED: PendingChannelsResponse.ForceClosedChannel.AnchorState.ValueType  # 1
+        LOST: PendingChannelsResponse.ForceClosedChannel.AnchorState.ValueType  # 2
+
+        CHANNEL_FIELD_NUMBER: _builtins.int
+        CLOSING_TXID_FIELD_NUMBER: _builtins.int
+        LIMBO_BALANCE_FIELD_NUMBER: _builtins.int
+        MATURITY_HEIGHT_FIELD_NUMBER: _builtins.int
+        BLOCKS_TIL_MATURITY_FIELD_NUMBER: _builtins.int
+        RECOVERED_BALANCE_FIELD_NUMBER: _builtins.int
+        PENDING_HTLCS_FIELD_NUMBER: _builtins.int
+        ANCHOR_FIELD_NUMBER: _builtins.int
+        closing_txid: _builtins.str
+        limbo_balance: _builtins.int
+        maturity_height: _builtins.int
+        """of the commitment's output to us; 0 when there is none"""
+        blocks_til_maturity: _builtins.int
+        """0 or less: mature"""
+        recovered_balance: _builtins.int
+        anchor: Global___PendingChannelsResponse.ForceClosedChannel.AnchorState.ValueType
+        @_builtins.property
+        def channel(self) -> Global___PendingChannelsResponse.PendingChannel: ...
+        @_builtins.property
+        def pending_htlcs(self) -> _containers.RepeatedCompositeFieldContainer[Global___PendingHTLC]: ...
+        def __init__(
+            self,
+            *,
+            channel: Global___PendingChannelsResponse.PendingChannel | None = ...,
+            closing_txid: _builtins.str = ...,
+            limbo_balance: _builtins.int = ...,
+            maturity_height: _builtins.int = ...,
+            blocks_til_maturity: _builtins.int = ...,
+            recovered_balance: _builtins.int = ...,
+            pending_htlcs: _abc.Iterable[Global___PendingHTLC] | None = ...,
+            anchor: Global___PendingChannelsResponse.ForceClosedChannel.AnchorState.ValueType = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["channel", b"channel"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["anchor", b"anchor", "blocks_til_maturity", b"blocks_til_maturity", "channel", b"channel", "closing_txid", b"closing_txid", "limbo_balance", b"limbo_balance", "maturity_height", b"maturity_height", "pending_htlcs", b"pending_htlcs", "recovered_balance", b"recovered_balance"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    TOTAL_LIMBO_BALANCE_FIELD_NUMBER: _builtins.int
+    PENDING_OPEN_CHANNELS_FIELD_NUMBER: _builtins.int
+    PENDING_CLOSING_CHANNELS_FIELD_NUMBER: _builtins.int
+    PENDING_FORCE_CLOSING_CHANNELS_FIELD_NUMBER: _builtins.int
+    WAITING_CLOSE_CHANNELS_FIELD_NUMBER: _builtins.int
+    total_limbo_balance: _builtins.int
+    @_builtins.property
+    def pending_open_channels(self) -> _containers.RepeatedCompositeFieldContainer[Global___PendingChannelsResponse.PendingOpenChannel]: ...
+    @_builtins.property
+    def pending_closing_channels(self) -> _containers.RepeatedCompositeFieldContainer[Global___PendingChannelsResponse.ClosedChannel]:
+        """empty since lnd 0.19"""
+
+    @_builtins.property
+    def pending_force_closing_channels(self) -> _containers.RepeatedCompositeFieldContainer[Global___PendingChannelsResponse.ForceClosedChannel]: ...
+    @_builtins.property
+    def waiting_close_channels(self) -> _containers.RepeatedCompositeFieldContainer[Global___PendingChannelsResponse.WaitingCloseChannel]: ...
+    def __init__(
+        self,
+        *,
+        total_limbo_balance: _builtins.int = ...,
+        pending_open_channels: _abc.Iterable[Global___PendingChannelsResponse.PendingOpenChannel] | None = ...,
+        pending_closing_channels: _abc.Iterable[Global___PendingChannelsResponse.ClosedChannel] | None = ...,
+        pending_force_closing_channels: _abc.Iterable[Global___PendingChannelsResponse.ForceClosedChannel] | None = ...,
+        waiting_close_channels: _abc.Iterable[Global___PendingChannelsResponse.WaitingCloseChannel] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["pending_closing_channels", b"pending_closing_channels", "pending_force_closing_channels", b"pending_force_closing_channels", "pending_open_channels", b"pending_open_channels", "total_limbo_balance", b"total_limbo_balance", "waiting_close_channels", b"waiting_close_channels"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PendingChannelsResponse: _TypeAlias = PendingChannelsResponse  # noqa: Y015
+
+@_typing.final
+class PendingHTLC(_message.Message):
+    """An HTLC that the chain decides."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INCOMING_FIELD_NUMBER: _builtins.int
+    AMOUNT_FIELD_NUMBER: _builtins.int
+    OUTPOINT_FIELD_NUMBER: _builtins.int
+    MATURITY_HEIGHT_FIELD_NUMBER: _builtins.int
+    BLOCKS_TIL_MATURITY_FIELD_NUMBER: _builtins.int
+    STAGE_FIELD_NUMBER: _builtins.int
+    incoming: _builtins.bool
+    amount: _builtins.int
+    outpoint: _builtins.str
+    maturity_height: _builtins.int
+    """of its present stage"""
+    blocks_til_maturity: _builtins.int
+    stage: _builtins.int
+    """1: its own expiry; 2: the delay of our second transaction"""
+    def __init__(
+        self,
+        *,
+        incoming: _builtins.bool = ...,
+        amount: _builtins.int = ...,
+        outpoint: _builtins.str = ...,
+        maturity_height: _builtins.int = ...,
+        blocks_til_maturity: _builtins.int = ...,
+        stage: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "blocks_til_maturity", b"blocks_til_maturity", "incoming", b"incoming", "maturity_height", b"maturity_height", "outpoint", b"outpoint", "stage", b"stage"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PendingHTLC: _TypeAlias = PendingHTLC  # noqa: Y015
+
+@_typing.final
+class ClosedChannelsRequest(_message.Message):
+    """No filter asks for all."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COOPERATIVE_FIELD_NUMBER: _builtins.int
+    LOCAL_FORCE_FIELD_NUMBER: _builtins.int
+    REMOTE_FORCE_FIELD_NUMBER: _builtins.int
+    BREACH_FIELD_NUMBER: _builtins.int
+    FUNDING_CANCELED_FIELD_NUMBER: _builtins.int
+    ABANDONED_FIELD_NUMBER: _builtins.int
+    cooperative: _builtins.bool
+    local_force: _builtins.bool
+    remote_force: _builtins.bool
+    breach: _builtins.bool
+    funding_canceled: _builtins.bool
+    abandoned: _builtins.bool
+    def __init__(
+        self,
+        *,
+        cooperative: _builtins.bool = ...,
+        local_force: _builtins.bool = ...,
+        remote_force: _builtins.bool = ...,
+        breach: _builtins.bool = ...,
+        funding_canceled: _builtins.bool = ...,
+        abandoned: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["abandoned", b"abandoned", "breach", b"breach", "cooperative", b"cooperative", "funding_canceled", b"funding_canceled", "local_force", b"local_force", "remote_force", b"remote_force"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ClosedChannelsRequest: _TypeAlias = ClosedChannelsRequest  # noqa: Y015
+
+@_typing.final
+class ClosedChannelsResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHANNELS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def channels(self) -> _containers.RepeatedCompositeFieldContainer[Global___ChannelCloseSummary]: ...
+    def __init__(
+        self,
+        *,
+        channels: _abc.Iterable[Global___ChannelCloseSummary] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["channels", b"channels"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ClosedChannelsResponse: _TypeAlias = ClosedChannelsResponse  # noqa: Y015
+
+@_typing.final
+class ChannelCloseSummary(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _ClosureType:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _ClosureTypeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[ChannelCloseSummary._ClosureType.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        COOPERATIVE_CLOSE: ChannelCloseSummary._ClosureType.ValueType  # 0
+        LOCAL_FORCE_CLOSE: ChannelCloseSummary._ClosureType.ValueType  # 1
+        REMOTE_FORCE_CLOSE: ChannelCloseSummary._ClosureType.ValueType  # 2
+        BREACH_CLOSE: ChannelCloseSummary._ClosureType.ValueType  # 3
+        FUNDING_CANCELED: ChannelCloseSummary._ClosureType.ValueType  # 4
+        ABANDONED: ChannelCloseSummary._ClosureType.ValueType  # 5
+
+    class ClosureType(_ClosureType, metaclass=_ClosureTypeEnumTypeWrapper): ...
+    COOPERATIVE_CLOSE: ChannelCloseSummary.ClosureType.ValueType  # 0
+    LOCAL_FORCE_CLOSE: ChannelCloseSummary.ClosureType.ValueType  # 1
+    REMOTE_FORCE_CLOSE: ChannelCloseSummary.ClosureType.ValueType  # 2
+    BREACH_CLOSE: ChannelCloseSummary.ClosureType.ValueType  # 3
+    FUNDING_CANCELED: ChannelCloseSummary.ClosureType.ValueType  # 4
+    ABANDONED: ChannelCloseSummary.ClosureType.ValueType  # 5
+
+    CHANNEL_POINT_FIELD_NUMBER: _builtins.int
+    CHAN_ID_FIELD_NUMBER: _builtins.int
+    CHAIN_HASH_FIELD_NUMBER: _builtins.int
+    CLOSING_TX_HASH_FIELD_NUMBER: _builtins.int
+    REMOTE_PUBKEY_FIELD_NUMBER: _builtins.int
+    CAPACITY_FIELD_NUMBER: _builtins.int
+    CLOSE_HEIGHT_FIELD_NUMBER: _builtins.int
+    SETTLED_BALANCE_FIELD_NUMBER: _builtins.int
+    TIME_LOCKED_BALANCE_FIELD_NUMBER: _builtins.int
+    CLOSE_TYPE_FIELD_NUMBER: _builtins.int
+    OPEN_INITIATOR_FIELD_NUMBER: _builtins.int
+    CLOSE_INITIATOR_FIELD_NUMBER: _builtins.int
+    RESOLUTIONS_FIELD_NUMBER: _builtins.int
+    channel_point: _builtins.str
+    chan_id: _builtins.int
+    chain_hash: _builtins.str
+    closing_tx_hash: _builtins.str
+    remote_pubkey: _builtins.str
+    capacity: _builtins.int
+    close_height: _builtins.int
+    settled_balance: _builtins.int
+    time_locked_balance: _builtins.int
+    close_type: Global___ChannelCloseSummary.ClosureType.ValueType
+    open_initiator: Global___Initiator.ValueType
+    close_initiator: Global___Initiator.ValueType
+    @_builtins.property
+    def resolutions(self) -> _containers.RepeatedCompositeFieldContainer[Global___Resolution]: ...
+    def __init__(
+        self,
+        *,
+        channel_point: _builtins.str = ...,
+        chan_id: _builtins.int = ...,
+        chain_hash: _builtins.str = ...,
+        closing_tx_hash: _builtins.str = ...,
+        remote_pubkey: _builtins.str = ...,
+        capacity: _builtins.int = ...,
+        close_height: _builtins.int = ...,
+        settled_balance: _builtins.int = ...,
+        time_locked_balance: _builtins.int = ...,
+        close_type: Global___ChannelCloseSummary.ClosureType.ValueType = ...,
+        open_initiator: Global___Initiator.ValueType = ...,
+        close_initiator: Global___Initiator.ValueType = ...,
+        resolutions: _abc.Iterable[Global___Resolution] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["capacity", b"capacity", "chain_hash", b"chain_hash", "chan_id", b"chan_id", "channel_point", b"channel_point", "close_height", b"close_height", "close_initiator", b"close_initiator", "close_type", b"close_type", "closing_tx_hash", b"closing_tx_hash", "open_initiator", b"open_initiator", "remote_pubkey", b"remote_pubkey", "resolutions", b"resolutions", "settled_balance", b"settled_balance", "time_locked_balance", b"time_locked_balance"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ChannelCloseSummary: _TypeAlias = ChannelCloseSummary  # noqa: Y015
+
+@_typing.final
+class Resolution(_message.Message):
+    """What became of one output of a commitment."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RESOLUTION_TYPE_FIELD_NUMBER: _builtins.int
+    OUTCOME_FIELD_NUMBER: _builtins.int
+    OUTPOINT_FIELD_NUMBER: _builtins.int
+    AMOUNT_SAT_FIELD_NUMBER: _builtins.int
+    SWEEP_TXID_FIELD_NUMBER: _builtins.int
+    resolution_type: Global___ResolutionType.ValueType
+    outcome: Global___ResolutionOutcome.ValueType
+    amount_sat: _builtins.int
+    sweep_txid: _builtins.str
+    @_builtins.property
+    def outpoint(self) -> Global___OutPoint: ...
+    def __init__(
+        self,
+        *,
+        resolution_type: Global___ResolutionType.ValueType = ...,
+        outcome: Global___ResolutionOutcome.ValueType = ...,
+        outpoint: Global___OutPoint | None = ...,
+        amount_sat: _builtins.int = ...,
+        sweep_txid: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["outpoint", b"outpoint"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount_sat", b"amount_sat", "outcome", b"outcome", "outpoint", b"outpoint", "resolution_type", b"resolution_type", "sweep_txid", b"sweep_txid"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Resolution: _TypeAlias = Resolution  # noqa: Y015
+
+@_typing.final
+class OutPoint(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TXID_BYTES_FIELD_NUMBER: _builtins.int
+    TXID_STR_FIELD_NUMBER: _builtins.int
+    OUTPUT_INDEX_FIELD_NUMBER: _builtins.int
+    txid_bytes: _builtins.bytes
+    """as on the wire, reversed"""
+    txid_str: _builtins.str
+    """as people write it"""
+    output_index: _builtins.int
+    def __init__(
+        self,
+        *,
+        txid_bytes: _builtins.bytes = ...,
+        txid_str: _builtins.str = ...,
+        output_index: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["output_index", b"output_index", "txid_bytes", b"txid_bytes", "txid_str", b"txid_str"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___OutPoint: _TypeAlias = OutPoint  # noqa: Y015
+
+@_typing.final
+class CloseChannelRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHANNEL_POINT_FIELD_NUMBER: _builtins.int
+    FORCE_FIELD_NUMBER: _builtins.int
+    TARGET_CONF_FIELD_NUMBER: _builtins.int
+    DELIVERY_ADDRESS_FIELD_NUMBER: _builtins.int
+    SAT_PER_VBYTE_FIELD_NUMBER: _builtins.int
+    MAX_FEE_PER_VBYTE_FIELD_NUMBER: _builtins.int
+    NO_WAIT_FIELD_NUMBER: _builtins.int
+    force: _builtins.bool
+    """with no fee and no address of ours"""
+    target_conf: _builtins.int
+    """exclusive with sat_per_vbyte"""
+    delivery_address: _builtins.str
+    sat_per_vbyte: _builtins.int
+    max_fee_per_vbyte: _builtins.int
+    no_wait: _builtins.bool
+    """cooperative with HTLCs on it: close once they are gone"""
+    @_builtins.property
+    def channel_point(self) -> Global___ChannelPoint: ...
+    def __init__(
+        self,
+        *,
+        channel_point: Global___ChannelPoint | None = ...,
+        force: _builtins.bool = ...,
+        target_conf: _builtins.int = ...,
+        delivery_address: _builtins.str = ...,
+        sat_per_vbyte: _builtins.int = ...,
+        max_fee_per_vbyte: _builtins.int = ...,
+        no_wait: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["channel_point", b"channel_point"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["channel_point", b"channel_point", "delivery_address", b"delivery_address", "force", b"force", "max_fee_per_vbyte", b"max_fee_per_vbyte", "no_wait", b"no_wait", "sat_per_vbyte", b"sat_per_vbyte", "target_conf", b"target_conf"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CloseChannelRequest: _TypeAlias = CloseChannelRequest  # noqa: Y015
+
+@_typing.final
+class CloseStatusUpdate(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CLOSE_PENDING_FIELD_NUMBER: _builtins.int
+    CHAN_CLOSE_FIELD_NUMBER: _builtins.int
+    CLOSE_INSTANT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def close_pending(self) -> Global___PendingUpdate:
+        """broadcast"""
+
+    @_builtins.property
+    def chan_close(self) -> Global___ChannelCloseUpdate:
+        """mined"""
+
+    @_builtins.property
+    def close_instant(self) -> Global___InstantUpdate:
+        """only with no_wait"""
+
+    def __init__(
+        self,
+        *,
+        close_pending: Global___PendingUpdate | None = ...,
+        chan_close: Global___ChannelCloseUpdate | None = ...,
+        close_instant: Global___InstantUpdate | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["chan_close", b"chan_close", "close_instant", b"close_instant", "close_pending", b"close_pending", "update", b"update"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chan_close", b"chan_close", "close_instant", b"close_instant", "close_pending", b"close_pending", "update", b"update"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_update: _TypeAlias = _typing.Literal["close_pending", "chan_close", "close_instant"]  # noqa: Y015
+    _WhichOneofArgType_update: _TypeAlias = _typing.Literal["update", b"update"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_update) -> _WhichOneofReturnType_update | None: ...
+
+Global___CloseStatusUpdate: _TypeAlias = CloseStatusUpdate  # noqa: Y015
+
+@_typing.final
+class PendingUpdate(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TXID_FIELD_NUMBER: _builtins.int
+    OUTPUT_INDEX_FIELD_NUMBER: _builtins.int
+    FEE_PER_VBYTE_FIELD_NUMBER: _builtins.int
+    LOCAL_CLOSE_TX_FIELD_NUMBER: _builtins.int
+    txid: _builtins.bytes
+    """as on the wire, reversed"""
+    output_index: _builtins.int
+    fee_per_vbyte: _builtins.int
+    local_close_tx: _builtins.bool
+    def __init__(
+        self,
+        *,
+        txid: _builtins.bytes = ...,
+        output_index: _builtins.int = ...,
+        fee_per_vbyte: _builtins.int = ...,
+        local_close_tx: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["fee_per_vbyte", b"fee_per_vbyte", "local_close_tx", b"local_close_tx", "output_index", b"output_index", "txid", b"txid"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PendingUpdate: _TypeAlias = PendingUpdate  # noqa: Y015
+
+@_typing.final
+class ChannelCloseUpdate(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CLOSING_TXID_FIELD_NUMBER: _builtins.int
+    SUCCESS_FIELD_NUMBER: _builtins.int
+    closing_txid: _builtins.bytes
+    """as on the wire, reversed"""
+    success: _builtins.bool
+    def __init__(
+        self,
+        *,
+        closing_txid: _builtins.bytes = ...,
+        success: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["closing_txid", b"closing_txid", "success", b"success"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ChannelCloseUpdate: _TypeAlias = ChannelCloseUpdate  # noqa: Y015
+
+@_typing.final
+class InstantUpdate(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NUM_PENDING_HTLCS_FIELD_NUMBER: _builtins.int
+    num_pending_htlcs: _builtins.int
+    def __init__(
+        self,
+        *,
+        num_pending_htlcs: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["num_pending_htlcs", b"num_pending_htlcs"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___InstantUpdate: _TypeAlias = InstantUpdate  # noqa: Y015
+
+@_typing.final
+class ChannelEventSubscription(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ChannelEventSubscription: _TypeAlias = ChannelEventSubscription  # noqa: Y015
+
+@_typing.final
+class ChannelEventUpdate(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _UpdateType:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _UpdateTypeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[ChannelEventUpdate._UpdateType.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        OPEN_CHANNEL: ChannelEventUpdate._UpdateType.ValueType  # 0
+        CLOSED_CHANNEL: ChannelEventUpdate._UpdateType.ValueType  # 1
+        ACTIVE_CHANNEL: ChannelEventUpdate._UpdateType.ValueType  # 2
+        INACTIVE_CHANNEL: ChannelEventUpdate._UpdateType.ValueType  # 3
+        PENDING_OPEN_CHANNEL: ChannelEventUpdate._UpdateType.ValueType  # 4
+        FULLY_RESOLVED_CHANNEL: ChannelEventUpdate._UpdateType.ValueType  # 5
+        CHANNEL_FUNDING_TIMEOUT: ChannelEventUpdate._UpdateType.ValueType  # 6
+        CHANNEL_UPDATE: ChannelEventUpdate._UpdateType.ValueType  # 7
+
+    class UpdateType(_UpdateType, metaclass=_UpdateTypeEnumTypeWrapper): ...
+    OPEN_CHANNEL: ChannelEventUpdate.UpdateType.ValueType  # 0
+    CLOSED_CHANNEL: ChannelEventUpdate.UpdateType.ValueType  # 1
+    ACTIVE_CHANNEL: ChannelEventUpdate.UpdateType.ValueType  # 2
+    INACTIVE_CHANNEL: ChannelEventUpdate.UpdateType.ValueType  # 3
+    PENDING_OPEN_CHANNEL: ChannelEventUpdate.UpdateType.ValueType  # 4
+    FULLY_RESOLVED_CHANNEL: ChannelEventUpdate.UpdateType.ValueType  # 5
+    CHANNEL_FUNDING_TIMEOUT: ChannelEventUpdate.UpdateType.ValueType  # 6
+    CHANNEL_UPDATE: ChannelEventUpdate.UpdateType.ValueType  # 7
+
+    OPEN_CHANNEL_FIELD_NUMBER: _builtins.int
+    CLOSED_CHANNEL_FIELD_NUMBER: _builtins.int
+    ACTIVE_CHANNEL_FIELD_NUMBER: _builtins.int
+    INACTIVE_CHANNEL_FIELD_NUMBER: _builtins.int
+    PENDING_OPEN_CHANNEL_FIELD_NUMBER: _builtins.int
+    FULLY_RESOLVED_CHANNEL_FIELD_NUMBER: _builtins.int
+    CHANNEL_FUNDING_TIMEOUT_FIELD_NUMBER: _builtins.int
+    UPDATED_CHANNEL_FIELD_NUMBER: _builtins.int
+    TYPE_FIELD_NUMBER: _builtins.int
+    type: Global___ChannelEventUpdate.UpdateType.ValueType
+    @_builtins.property
+    def open_channel(self) -> Global___Channel: ...
+    @_builtins.property
+    def closed_channel(self) -> Global___ChannelCloseSummary:
+        """of a force close: deep in the chain"""
+
+    @_builtins.property
+    def active_channel(self) -> Global___ChannelPoint: ...
+    @_builtins.property
+    def inactive_channel(self) -> Global___ChannelPoint: ...
+    @_builtins.property
+    def pending_open_channel(self) -> Global___PendingUpdate: ...
+    @_builtins.property
+    def fully_resolved_channel(self) -> Global___ChannelPoint:
+        """every output of a force close is swept"""
+
+    @_builtins.property
+    def channel_funding_timeout(self) -> Global___ChannelPoint: ...
+    @_builtins.property
+    def updated_channel(self) -> Global___ChannelCommitUpdate: ...
+    def __init__(
+        self,
+        *,
+        open_channel: Global___Channel | None = ...,
+        closed_channel: Global___ChannelCloseSummary | None = ...,
+        active_channel: Global___ChannelPoint | None = ...,
+        inactive_channel: Global___ChannelPoint | None = ...,
+        pending_open_channel: Global___PendingUpdate | None = ...,
+        fully_resolved_channel: Global___ChannelPoint | None = ...,
+        channel_funding_timeout: Global___ChannelPoint | None = ...,
+        updated_channel: Global___ChannelCommitUpdate | None = ...,
+        type: Global___ChannelEventUpdate.UpdateType.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["active_channel", b"active_channel", "channel", b"channel", "channel_funding_timeout", b"channel_funding_timeout", "closed_channel", b"closed_channel", "fully_resolved_channel", b"fully_resolved_channel", "inactive_channel", b"inactive_channel", "open_channel", b"open_channel", "pending_open_channel", b"pending_open_channel", "updated_channel", b"updated_channel"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["active_channel", b"active_channel", "channel", b"channel", "channel_funding_timeout", b"channel_funding_timeout", "closed_channel", b"closed_channel", "fully_resolved_channel", b"fully_resolved_channel", "inactive_channel", b"inactive_channel", "open_channel", b"open_channel", "pending_open_channel", b"pending_open_channel", "type", b"type", "updated_channel", b"updated_channel"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_channel: _TypeAlias = _typing.Literal["open_channel", "closed_channel", "active_channel", "inactive_channel", "pending_open_channel", "fully_resolved_channel", "channel_funding_timeout", "updated_channel"]  # noqa: Y015
+    _WhichOneofArgType_channel: _TypeAlias = _typing.Literal["channel", b"channel"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_channel) -> _WhichOneofReturnType_channel | None: ...
+
+Global___ChannelEventUpdate: _TypeAlias = ChannelEventUpdate  # noqa: Y015
+
+@_typing.final
+class ChannelCommitUpdate(_message.Message):
+    """A new commitment: an HTLC came or went. There are many of these."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHANNEL_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def channel(self) -> Global___Channel: ...
+    def __init__(
+        self,
+        *,
+        channel: Global___Channel | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["channel", b"channel"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["channel", b"channel"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ChannelCommitUpdate: _TypeAlias = ChannelCommitUpdate  # noqa: Y015
+
+@_typing.final
+class GetTransactionsRequest(_message.Message):
+    """Newest first; -1 as the end height asks for unconfirmed ones too."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    START_HEIGHT_FIELD_NUMBER: _builtins.int
+    END_HEIGHT_FIELD_NUMBER: _builtins.int
+    ACCOUNT_FIELD_NUMBER: _builtins.int
+    INDEX_OFFSET_FIELD_NUMBER: _builtins.int
+    MAX_TRANSACTIONS_FIELD_NUMBER: _builtins.int
+    start_height: _builtins.int
+    end_height: _builtins.int
+    account: _builtins.str
+    index_offset: _builtins.int
+    max_transactions: _builtins.int
+    """0 asks for all"""
+    def __init__(
+        self,
+        *,
+        start_height: _builtins.int = ...,
+        end_height: _builtins.int = ...,
+        account: _builtins.str = ...,
+        index_offset: _builtins.int = ...,
+        max_transactions: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "end_height", b"end_height", "index_offset", b"index_offset", "max_transactions", b"max_transactions", "start_height", b"start_height"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetTransactionsRequest: _TypeAlias = GetTransactionsRequest  # noqa: Y015
+
+@_typing.final
+class TransactionDetails(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TRANSACTIONS_FIELD_NUMBER: _builtins.int
+    LAST_INDEX_FIELD_NUMBER: _builtins.int
+    FIRST_INDEX_FIELD_NUMBER: _builtins.int
+    last_index: _builtins.int
+    first_index: _builtins.int
+    @_builtins.property
+    def transactions(self) -> _containers.RepeatedCompositeFieldContainer[Global___Transaction]: ...
+    def __init__(
+        self,
+        *,
+        transactions: _abc.Iterable[Global___Transaction] | None = ...,
+        last_index: _builtins.int = ...,
+        first_index: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["first_index", b"first_index", "last_index", b"last_index", "transactions", b"transactions"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TransactionDetails: _TypeAlias = TransactionDetails  # noqa: Y015
+
+@_typing.final
+class Transaction(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TX_HASH_FIELD_NUMBER: _builtins.int
+    AMOUNT_FIELD_NUMBER: _builtins.int
+    NUM_CONFIRMATIONS_FIELD_NUMBER: _builtins.int
+    BLOCK_HASH_FIELD_NUMBER: _builtins.int
+    BLOCK_HEIGHT_FIELD_NUMBER: _builtins.int
+    TIME_STAMP_FIELD_NUMBER: _builtins.int
+    TOTAL_FEES_FIELD_NUMBER: _builtins.int
+    RAW_TX_HEX_FIELD_NUMBER: _builtins.int
+    LABEL_FIELD_NUMBER: _builtins.int
+    OUTPUT_DETAILS_FIELD_NUMBER: _builtins.int
+    PREVIOUS_OUTPOINTS_FIELD_NUMBER: _builtins.int
+    tx_hash: _builtins.str
+    amount: _builtins.int
+    """what the wallet gained, or lost below 0, fees counted"""
+    num_confirmations: _builtins.int
+    block_hash: _builtins.str
+    block_height: _builtins.int
+    time_stamp: _builtins.int
+    total_fees: _builtins.int
+    """0 when an input is not the wallet's"""
+    raw_tx_hex: _builtins.str
+    label: _builtins.str
+    @_builtins.property
+    def output_details(self) -> _containers.RepeatedCompositeFieldContainer[Global___OutputDetail]: ...
+    @_builtins.property
+    def previous_outpoints(self) -> _containers.RepeatedCompositeFieldContainer[Global___PreviousOutPoint]: ...
+    def __init__(
+        self,
+        *,
+        tx_hash: _builtins.str = ...,
+        amount: _builtins.int = ...,
+        num_confirmations: _builtins.int = ...,
+        block_hash: _builtins.str = ...,
+        block_height: _builtins.int = ...,
+        time_stamp: _builtins.int = ...,
+        total_fees: _builtins.int = ...,
+        raw_tx_hex: _builtins.str = ...,
+        label: _builtins.str = ...,
+        output_details: _abc.Iterable[Global___OutputDetail] | None = ...,
+        previous_outpoints: _abc.Iterable[Global___PreviousOutPoint] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "block_hash", b"block_hash", "block_height", b"block_height", "label", b"label", "num_confirmations", b"num_confirmations", "output_details", b"output_details", "previous_outpoints", b"previous_outpoints", "raw_tx_hex", b"raw_tx_hex", "time_stamp", b"time_stamp", "total_fees", b"total_fees", "tx_hash", b"tx_hash"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Transaction: _TypeAlias = Transaction  # noqa: Y015
+
+@_typing.final
+class OutputDetail(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OUTPUT_TYPE_FIELD_NUMBER: _builtins.int
+    ADDRESS_FIELD_NUMBER: _builtins.int
+    PK_SCRIPT_FIELD_NUMBER: _builtins.int
+    OUTPUT_INDEX_FIELD_NUMBER: _builtins.int
+    AMOUNT_FIELD_NUMBER: _builtins.int
+    IS_OUR_ADDRESS_FIELD_NUMBER: _builtins.int
+    output_type: Global___OutputScriptType.ValueType
+    address: _builtins.str
+    pk_script: _builtins.str
+    """hex"""
+    output_index: _builtins.int
+    amount: _builtins.int
+    is_our_address: _builtins.bool
+    def __init__(
+        self,
+        *,
+        output_type: Global___OutputScriptType.ValueType = ...,
+        address: _builtins.str = ...,
+        pk_script: _builtins.str = ...,
+        output_index: _builtins.int = ...,
+        amount: _builtins.int = ...,
+        is_our_address: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "amount", b"amount", "is_our_address", b"is_our_address", "output_index", b"output_index", "output_type", b"output_type", "pk_script", b"pk_script"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___OutputDetail: _TypeAlias = OutputDetail  # noqa: Y015
+
+@_typing.final
+class PreviousOutPoint(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OUTPOINT_FIELD_NUMBER: _builtins.int
+    IS_OUR_OUTPUT_FIELD_NUMBER: _builtins.int
+    outpoint: _builtins.str
+    is_our_output: _builtins.bool
+    def __init__(
+        self,
+        *,
+        outpoint: _builtins.str = ...,
+        is_our_output: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["is_our_output", b"is_our_output", "outpoint", b"outpoint"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PreviousOutPoint: _TypeAlias = PreviousOutPoint  # noqa: Y015
+
+@_typing.final
+class ChanBackupExportRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ChanBackupExportRequest: _TypeAlias = ChanBackupExportRequest  # noqa: Y015
+
+@_typing.final
+class ChannelBackupSubscription(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ChannelBackupSubscription: _TypeAlias = ChannelBackupSubscription  # noqa: Y015
+
+@_typing.final
+class ChanBackupSnapshot(_message.Message):
+    """Every channel for itself, and all of them in one; verifying takes either."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SINGLE_CHAN_BACKUPS_FIELD_NUMBER: _builtins.int
+    MULTI_CHAN_BACKUP_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def single_chan_backups(self) -> Global___ChannelBackups: ...
+    @_builtins.property
+    def multi_chan_backup(self) -> Global___MultiChanBackup: ...
+    def __init__(
+        self,
+        *,
+        single_chan_backups: Global___ChannelBackups | None = ...,
+        multi_chan_backup: Global___MultiChanBackup | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["multi_chan_backup", b"multi_chan_backup", "single_chan_backups", b"single_chan_backups"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["multi_chan_backup", b"multi_chan_backup", "single_chan_backups", b"single_chan_backups"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ChanBackupSnapshot: _TypeAlias = ChanBackupSnapshot  # noqa: Y015
+
+@_typing.final
+class ChannelBackups(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHAN_BACKUPS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def chan_backups(self) -> _containers.RepeatedCompositeFieldContainer[Global___ChannelBackup]: ...
+    def __init__(
+        self,
+        *,
+        chan_backups: _abc.Iterable[Global___ChannelBackup] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chan_backups", b"chan_backups"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ChannelBackups: _TypeAlias = ChannelBackups  # noqa: Y015
+
+@_typing.final
+class ChannelBackup(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHAN_POINT_FIELD_NUMBER: _builtins.int
+    CHAN_BACKUP_FIELD_NUMBER: _builtins.int
+    chan_backup: _builtins.bytes
+    @_builtins.property
+    def chan_point(self) -> Global___ChannelPoint: ...
+    def __init__(
+        self,
+        *,
+        chan_point: Global___ChannelPoint | None = ...,
+        chan_backup: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["chan_point", b"chan_point"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chan_backup", b"chan_backup", "chan_point", b"chan_point"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ChannelBackup: _TypeAlias = ChannelBackup  # noqa: Y015
+
+@_typing.final
+class MultiChanBackup(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHAN_POINTS_FIELD_NUMBER: _builtins.int
+    MULTI_CHAN_BACKUP_FIELD_NUMBER: _builtins.int
+    multi_chan_backup: _builtins.bytes
+    @_builtins.property
+    def chan_points(self) -> _containers.RepeatedCompositeFieldContainer[Global___ChannelPoint]: ...
+    def __init__(
+        self,
+        *,
+        chan_points: _abc.Iterable[Global___ChannelPoint] | None = ...,
+        multi_chan_backup: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chan_points", b"chan_points", "multi_chan_backup", b"multi_chan_backup"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MultiChanBackup: _TypeAlias = MultiChanBackup  # noqa: Y015
+
+@_typing.final
+class VerifyChanBackupResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHAN_POINTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def chan_points(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    def __init__(
+        self,
+        *,
+        chan_points: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chan_points", b"chan_points"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___VerifyChanBackupResponse: _TypeAlias = VerifyChanBackupResponse  # noqa: Y015
 
 @_typing.final
 class ListPeersRequest(_message.Message):
@@ -829,17 +2413,22 @@ class Peer(_message.Message):
 
     PUB_KEY_FIELD_NUMBER: _builtins.int
     ADDRESS_FIELD_NUMBER: _builtins.int
+    INBOUND_FIELD_NUMBER: _builtins.int
     pub_key: _builtins.str
     address: _builtins.str
+    """host:port; of an inbound peer: not where it listens"""
+    inbound: _builtins.bool
+    """it came to us"""
     def __init__(
         self,
         *,
         pub_key: _builtins.str = ...,
         address: _builtins.str = ...,
+        inbound: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "pub_key", b"pub_key"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "inbound", b"inbound", "pub_key", b"pub_key"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -894,23 +2483,53 @@ class LightningNode(_message.Message):
     LAST_UPDATE_FIELD_NUMBER: _builtins.int
     PUB_KEY_FIELD_NUMBER: _builtins.int
     ALIAS_FIELD_NUMBER: _builtins.int
+    ADDRESSES_FIELD_NUMBER: _builtins.int
     last_update: _builtins.int
     pub_key: _builtins.str
     alias: _builtins.str
+    @_builtins.property
+    def addresses(self) -> _containers.RepeatedCompositeFieldContainer[Global___NodeAddress]:
+        """as it announces them"""
+
     def __init__(
         self,
         *,
         last_update: _builtins.int = ...,
         pub_key: _builtins.str = ...,
         alias: _builtins.str = ...,
+        addresses: _abc.Iterable[Global___NodeAddress] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["alias", b"alias", "last_update", b"last_update", "pub_key", b"pub_key"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["addresses", b"addresses", "alias", b"alias", "last_update", b"last_update", "pub_key", b"pub_key"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___LightningNode: _TypeAlias = LightningNode  # noqa: Y015
+
+@_typing.final
+class NodeAddress(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NETWORK_FIELD_NUMBER: _builtins.int
+    ADDR_FIELD_NUMBER: _builtins.int
+    network: _builtins.str
+    """"tcp", also for Tor"""
+    addr: _builtins.str
+    """host:port"""
+    def __init__(
+        self,
+        *,
+        network: _builtins.str = ...,
+        addr: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["addr", b"addr", "network", b"network"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___NodeAddress: _TypeAlias = NodeAddress  # noqa: Y015
 
 @_typing.final
 class WalletBalanceRequest(_message.Message):
@@ -934,19 +2553,26 @@ class WalletBalanceResponse(_message.Message):
     TOTAL_BALANCE_FIELD_NUMBER: _builtins.int
     CONFIRMED_BALANCE_FIELD_NUMBER: _builtins.int
     UNCONFIRMED_BALANCE_FIELD_NUMBER: _builtins.int
+    LOCKED_BALANCE_FIELD_NUMBER: _builtins.int
+    RESERVED_BALANCE_ANCHOR_CHAN_FIELD_NUMBER: _builtins.int
     total_balance: _builtins.int
     confirmed_balance: _builtins.int
     unconfirmed_balance: _builtins.int
+    locked_balance: _builtins.int
+    reserved_balance_anchor_chan: _builtins.int
+    """kept back to raise the fees of force closes"""
     def __init__(
         self,
         *,
         total_balance: _builtins.int = ...,
         confirmed_balance: _builtins.int = ...,
         unconfirmed_balance: _builtins.int = ...,
+        locked_balance: _builtins.int = ...,
+        reserved_balance_anchor_chan: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["confirmed_balance", b"confirmed_balance", "total_balance", b"total_balance", "unconfirmed_balance", b"unconfirmed_balance"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["confirmed_balance", b"confirmed_balance", "locked_balance", b"locked_balance", "reserved_balance_anchor_chan", b"reserved_balance_anchor_chan", "total_balance", b"total_balance", "unconfirmed_balance", b"unconfirmed_balance"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1297,8 +2923,11 @@ class ConnectPeerRequest(_message.Message):
 
     ADDR_FIELD_NUMBER: _builtins.int
     PERM_FIELD_NUMBER: _builtins.int
+    TIMEOUT_FIELD_NUMBER: _builtins.int
     perm: _builtins.bool
-    """keep reconnecting"""
+    """keep reconnecting, and answer at once"""
+    timeout: _builtins.int
+    """seconds; 0 means the node's own"""
     @_builtins.property
     def addr(self) -> Global___LightningAddress: ...
     def __init__(
@@ -1306,10 +2935,11 @@ class ConnectPeerRequest(_message.Message):
         *,
         addr: Global___LightningAddress | None = ...,
         perm: _builtins.bool = ...,
+        timeout: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["addr", b"addr"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["addr", b"addr", "perm", b"perm"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["addr", b"addr", "perm", b"perm", "timeout", b"timeout"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1474,6 +3104,82 @@ class ChannelPoint(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType_funding_txid) -> _WhichOneofReturnType_funding_txid | None: ...
 
 Global___ChannelPoint: _TypeAlias = ChannelPoint  # noqa: Y015
+
+@_typing.final
+class PolicyUpdateRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    GLOBAL_FIELD_NUMBER: _builtins.int
+    CHAN_POINT_FIELD_NUMBER: _builtins.int
+    BASE_FEE_MSAT_FIELD_NUMBER: _builtins.int
+    TIME_LOCK_DELTA_FIELD_NUMBER: _builtins.int
+    FEE_RATE_PPM_FIELD_NUMBER: _builtins.int
+    base_fee_msat: _builtins.int
+    time_lock_delta: _builtins.int
+    """blocks; must be given"""
+    fee_rate_ppm: _builtins.int
+    @_builtins.property
+    def chan_point(self) -> Global___ChannelPoint: ...
+    def __init__(
+        self,
+        *,
+        chan_point: Global___ChannelPoint | None = ...,
+        base_fee_msat: _builtins.int = ...,
+        time_lock_delta: _builtins.int = ...,
+        fee_rate_ppm: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["chan_point", b"chan_point", "global", b"global", "scope", b"scope"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["base_fee_msat", b"base_fee_msat", "chan_point", b"chan_point", "fee_rate_ppm", b"fee_rate_ppm", "global", b"global", "scope", b"scope", "time_lock_delta", b"time_lock_delta"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_scope: _TypeAlias = _typing.Literal["global", "chan_point"]  # noqa: Y015
+    _WhichOneofArgType_scope: _TypeAlias = _typing.Literal["scope", b"scope"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_scope) -> _WhichOneofReturnType_scope | None: ...
+
+Global___PolicyUpdateRequest: _TypeAlias = PolicyUpdateRequest  # noqa: Y015
+
+@_typing.final
+class PolicyUpdateResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FAILED_UPDATES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def failed_updates(self) -> _containers.RepeatedCompositeFieldContainer[Global___FailedUpdate]: ...
+    def __init__(
+        self,
+        *,
+        failed_updates: _abc.Iterable[Global___FailedUpdate] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["failed_updates", b"failed_updates"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PolicyUpdateResponse: _TypeAlias = PolicyUpdateResponse  # noqa: Y015
+
+@_typing.final
+class FailedUpdate(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OUTPOINT_FIELD_NUMBER: _builtins.int
+    UPDATE_ERROR_FIELD_NUMBER: _builtins.int
+    update_error: _builtins.str
+    @_builtins.property
+    def outpoint(self) -> Global___OutPoint: ...
+    def __init__(
+        self,
+        *,
+        outpoint: Global___OutPoint | None = ...,
+        update_error: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["outpoint", b"outpoint"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["outpoint", b"outpoint", "update_error", b"update_error"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FailedUpdate: _TypeAlias = FailedUpdate  # noqa: Y015
 
 @_typing.final
 class MacaroonPermission(_message.Message):

@@ -49,10 +49,60 @@ class LightningStub:
                 request_serializer=protos_dot_lnrpc_dot_lightning__pb2.ListPaymentsRequest.SerializeToString,
                 response_deserializer=protos_dot_lnrpc_dot_lightning__pb2.ListPaymentsResponse.FromString,
                 _registered_method=True)
+        self.QueryRoutes = channel.unary_unary(
+                '/lnrpc.Lightning/QueryRoutes',
+                request_serializer=protos_dot_lnrpc_dot_lightning__pb2.QueryRoutesRequest.SerializeToString,
+                response_deserializer=protos_dot_lnrpc_dot_lightning__pb2.QueryRoutesResponse.FromString,
+                _registered_method=True)
         self.ListChannels = channel.unary_unary(
                 '/lnrpc.Lightning/ListChannels',
                 request_serializer=protos_dot_lnrpc_dot_lightning__pb2.ListChannelsRequest.SerializeToString,
                 response_deserializer=protos_dot_lnrpc_dot_lightning__pb2.ListChannelsResponse.FromString,
+                _registered_method=True)
+        self.ForwardingHistory = channel.unary_unary(
+                '/lnrpc.Lightning/ForwardingHistory',
+                request_serializer=protos_dot_lnrpc_dot_lightning__pb2.ForwardingHistoryRequest.SerializeToString,
+                response_deserializer=protos_dot_lnrpc_dot_lightning__pb2.ForwardingHistoryResponse.FromString,
+                _registered_method=True)
+        self.PendingChannels = channel.unary_unary(
+                '/lnrpc.Lightning/PendingChannels',
+                request_serializer=protos_dot_lnrpc_dot_lightning__pb2.PendingChannelsRequest.SerializeToString,
+                response_deserializer=protos_dot_lnrpc_dot_lightning__pb2.PendingChannelsResponse.FromString,
+                _registered_method=True)
+        self.ClosedChannels = channel.unary_unary(
+                '/lnrpc.Lightning/ClosedChannels',
+                request_serializer=protos_dot_lnrpc_dot_lightning__pb2.ClosedChannelsRequest.SerializeToString,
+                response_deserializer=protos_dot_lnrpc_dot_lightning__pb2.ClosedChannelsResponse.FromString,
+                _registered_method=True)
+        self.SubscribeChannelEvents = channel.unary_stream(
+                '/lnrpc.Lightning/SubscribeChannelEvents',
+                request_serializer=protos_dot_lnrpc_dot_lightning__pb2.ChannelEventSubscription.SerializeToString,
+                response_deserializer=protos_dot_lnrpc_dot_lightning__pb2.ChannelEventUpdate.FromString,
+                _registered_method=True)
+        self.CloseChannel = channel.unary_stream(
+                '/lnrpc.Lightning/CloseChannel',
+                request_serializer=protos_dot_lnrpc_dot_lightning__pb2.CloseChannelRequest.SerializeToString,
+                response_deserializer=protos_dot_lnrpc_dot_lightning__pb2.CloseStatusUpdate.FromString,
+                _registered_method=True)
+        self.GetTransactions = channel.unary_unary(
+                '/lnrpc.Lightning/GetTransactions',
+                request_serializer=protos_dot_lnrpc_dot_lightning__pb2.GetTransactionsRequest.SerializeToString,
+                response_deserializer=protos_dot_lnrpc_dot_lightning__pb2.TransactionDetails.FromString,
+                _registered_method=True)
+        self.ExportAllChannelBackups = channel.unary_unary(
+                '/lnrpc.Lightning/ExportAllChannelBackups',
+                request_serializer=protos_dot_lnrpc_dot_lightning__pb2.ChanBackupExportRequest.SerializeToString,
+                response_deserializer=protos_dot_lnrpc_dot_lightning__pb2.ChanBackupSnapshot.FromString,
+                _registered_method=True)
+        self.SubscribeChannelBackups = channel.unary_stream(
+                '/lnrpc.Lightning/SubscribeChannelBackups',
+                request_serializer=protos_dot_lnrpc_dot_lightning__pb2.ChannelBackupSubscription.SerializeToString,
+                response_deserializer=protos_dot_lnrpc_dot_lightning__pb2.ChanBackupSnapshot.FromString,
+                _registered_method=True)
+        self.VerifyChanBackup = channel.unary_unary(
+                '/lnrpc.Lightning/VerifyChanBackup',
+                request_serializer=protos_dot_lnrpc_dot_lightning__pb2.ChanBackupSnapshot.SerializeToString,
+                response_deserializer=protos_dot_lnrpc_dot_lightning__pb2.VerifyChanBackupResponse.FromString,
                 _registered_method=True)
         self.ListPeers = channel.unary_unary(
                 '/lnrpc.Lightning/ListPeers',
@@ -89,15 +139,15 @@ class LightningStub:
                 request_serializer=protos_dot_lnrpc_dot_lightning__pb2.InvoiceSubscription.SerializeToString,
                 response_deserializer=protos_dot_lnrpc_dot_lightning__pb2.Invoice.FromString,
                 _registered_method=True)
-        self.NewAddress = channel.unary_unary(
-                '/lnrpc.Lightning/NewAddress',
-                request_serializer=protos_dot_lnrpc_dot_lightning__pb2.NewAddressRequest.SerializeToString,
-                response_deserializer=protos_dot_lnrpc_dot_lightning__pb2.NewAddressResponse.FromString,
-                _registered_method=True)
         self.ConnectPeer = channel.unary_unary(
                 '/lnrpc.Lightning/ConnectPeer',
                 request_serializer=protos_dot_lnrpc_dot_lightning__pb2.ConnectPeerRequest.SerializeToString,
                 response_deserializer=protos_dot_lnrpc_dot_lightning__pb2.ConnectPeerResponse.FromString,
+                _registered_method=True)
+        self.NewAddress = channel.unary_unary(
+                '/lnrpc.Lightning/NewAddress',
+                request_serializer=protos_dot_lnrpc_dot_lightning__pb2.NewAddressRequest.SerializeToString,
+                response_deserializer=protos_dot_lnrpc_dot_lightning__pb2.NewAddressResponse.FromString,
                 _registered_method=True)
         self.DisconnectPeer = channel.unary_unary(
                 '/lnrpc.Lightning/DisconnectPeer',
@@ -108,6 +158,11 @@ class LightningStub:
                 '/lnrpc.Lightning/OpenChannelSync',
                 request_serializer=protos_dot_lnrpc_dot_lightning__pb2.OpenChannelRequest.SerializeToString,
                 response_deserializer=protos_dot_lnrpc_dot_lightning__pb2.ChannelPoint.FromString,
+                _registered_method=True)
+        self.UpdateChannelPolicy = channel.unary_unary(
+                '/lnrpc.Lightning/UpdateChannelPolicy',
+                request_serializer=protos_dot_lnrpc_dot_lightning__pb2.PolicyUpdateRequest.SerializeToString,
+                response_deserializer=protos_dot_lnrpc_dot_lightning__pb2.PolicyUpdateResponse.FromString,
                 _registered_method=True)
         self.BakeMacaroon = channel.unary_unary(
                 '/lnrpc.Lightning/BakeMacaroon',
@@ -140,8 +195,82 @@ class LightningServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def QueryRoutes(self, request, context):
+        """One route to a node, or none: an error in words. From the node itself it knows what its
+        channels can send now; the rest is judged by capacity and, if asked, by mission control.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListChannels(self, request, context):
         """Open channels with their balances and the HTLCs pending on them.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ForwardingHistory(self, request, context):
+        """Payments that the node has passed on, a page at a time, oldest first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PendingChannels(self, request, context):
+        """Channels that are being opened or closed. A channel leaves ListChannels for here when
+        its close begins, and leaves here for ClosedChannels when its last output is resolved.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ClosedChannels(self, request, context):
+        """Channels whose close is final, with what became of every output.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SubscribeChannelEvents(self, request, context):
+        """Channels as they open, close and change. Nothing of the past is told.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CloseChannel(self, request, context):
+        """Closes a channel, with its peer's consent or by force. Streams once when the closing
+        transaction is broadcast and once when it is final; dropping the stream stops nothing.
+        Not idempotent: a repetition is an error, look where the channel stands first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetTransactions(self, request, context):
+        """The wallet's transactions, sweeps among them.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ExportAllChannelBackups(self, request, context):
+        """The static backup of every channel, encrypted by the node's own seed.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SubscribeChannelBackups(self, request, context):
+        """The same after every change, not at once.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def VerifyChanBackup(self, request, context):
+        """Whether this node could read a backup, and which channels are in it.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -197,17 +326,18 @@ class LightningServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
-    def NewAddress(self, request, context):
-        """Networks of our own making are set up with the calls below; no worker holds a
-        macaroon for them.
-
+    def ConnectPeer(self, request, context):
+        """Connects to a peer. An error when it is connected already.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
-    def ConnectPeer(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+    def NewAddress(self, request, context):
+        """Networks of our own making are set up with the calls below; no worker holds a
+        macaroon for them.
+
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
@@ -220,6 +350,13 @@ class LightningServicer:
 
     def OpenChannelSync(self, request, context):
         """Returns once the funding transaction is broadcast, not once it is confirmed.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UpdateChannelPolicy(self, request, context):
+        """What the node asks for forwarding, over one channel or over all. Used by test networks.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -250,10 +387,60 @@ def add_LightningServicer_to_server(servicer, server):
                     request_deserializer=protos_dot_lnrpc_dot_lightning__pb2.ListPaymentsRequest.FromString,
                     response_serializer=protos_dot_lnrpc_dot_lightning__pb2.ListPaymentsResponse.SerializeToString,
             ),
+            'QueryRoutes': grpc.unary_unary_rpc_method_handler(
+                    servicer.QueryRoutes,
+                    request_deserializer=protos_dot_lnrpc_dot_lightning__pb2.QueryRoutesRequest.FromString,
+                    response_serializer=protos_dot_lnrpc_dot_lightning__pb2.QueryRoutesResponse.SerializeToString,
+            ),
             'ListChannels': grpc.unary_unary_rpc_method_handler(
                     servicer.ListChannels,
                     request_deserializer=protos_dot_lnrpc_dot_lightning__pb2.ListChannelsRequest.FromString,
                     response_serializer=protos_dot_lnrpc_dot_lightning__pb2.ListChannelsResponse.SerializeToString,
+            ),
+            'ForwardingHistory': grpc.unary_unary_rpc_method_handler(
+                    servicer.ForwardingHistory,
+                    request_deserializer=protos_dot_lnrpc_dot_lightning__pb2.ForwardingHistoryRequest.FromString,
+                    response_serializer=protos_dot_lnrpc_dot_lightning__pb2.ForwardingHistoryResponse.SerializeToString,
+            ),
+            'PendingChannels': grpc.unary_unary_rpc_method_handler(
+                    servicer.PendingChannels,
+                    request_deserializer=protos_dot_lnrpc_dot_lightning__pb2.PendingChannelsRequest.FromString,
+                    response_serializer=protos_dot_lnrpc_dot_lightning__pb2.PendingChannelsResponse.SerializeToString,
+            ),
+            'ClosedChannels': grpc.unary_unary_rpc_method_handler(
+                    servicer.ClosedChannels,
+                    request_deserializer=protos_dot_lnrpc_dot_lightning__pb2.ClosedChannelsRequest.FromString,
+                    response_serializer=protos_dot_lnrpc_dot_lightning__pb2.ClosedChannelsResponse.SerializeToString,
+            ),
+            'SubscribeChannelEvents': grpc.unary_stream_rpc_method_handler(
+                    servicer.SubscribeChannelEvents,
+                    request_deserializer=protos_dot_lnrpc_dot_lightning__pb2.ChannelEventSubscription.FromString,
+                    response_serializer=protos_dot_lnrpc_dot_lightning__pb2.ChannelEventUpdate.SerializeToString,
+            ),
+            'CloseChannel': grpc.unary_stream_rpc_method_handler(
+                    servicer.CloseChannel,
+                    request_deserializer=protos_dot_lnrpc_dot_lightning__pb2.CloseChannelRequest.FromString,
+                    response_serializer=protos_dot_lnrpc_dot_lightning__pb2.CloseStatusUpdate.SerializeToString,
+            ),
+            'GetTransactions': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetTransactions,
+                    request_deserializer=protos_dot_lnrpc_dot_lightning__pb2.GetTransactionsRequest.FromString,
+                    response_serializer=protos_dot_lnrpc_dot_lightning__pb2.TransactionDetails.SerializeToString,
+            ),
+            'ExportAllChannelBackups': grpc.unary_unary_rpc_method_handler(
+                    servicer.ExportAllChannelBackups,
+                    request_deserializer=protos_dot_lnrpc_dot_lightning__pb2.ChanBackupExportRequest.FromString,
+                    response_serializer=protos_dot_lnrpc_dot_lightning__pb2.ChanBackupSnapshot.SerializeToString,
+            ),
+            'SubscribeChannelBackups': grpc.unary_stream_rpc_method_handler(
+                    servicer.SubscribeChannelBackups,
+                    request_deserializer=protos_dot_lnrpc_dot_lightning__pb2.ChannelBackupSubscription.FromString,
+                    response_serializer=protos_dot_lnrpc_dot_lightning__pb2.ChanBackupSnapshot.SerializeToString,
+            ),
+            'VerifyChanBackup': grpc.unary_unary_rpc_method_handler(
+                    servicer.VerifyChanBackup,
+                    request_deserializer=protos_dot_lnrpc_dot_lightning__pb2.ChanBackupSnapshot.FromString,
+                    response_serializer=protos_dot_lnrpc_dot_lightning__pb2.VerifyChanBackupResponse.SerializeToString,
             ),
             'ListPeers': grpc.unary_unary_rpc_method_handler(
                     servicer.ListPeers,
@@ -290,15 +477,15 @@ def add_LightningServicer_to_server(servicer, server):
                     request_deserializer=protos_dot_lnrpc_dot_lightning__pb2.InvoiceSubscription.FromString,
                     response_serializer=protos_dot_lnrpc_dot_lightning__pb2.Invoice.SerializeToString,
             ),
-            'NewAddress': grpc.unary_unary_rpc_method_handler(
-                    servicer.NewAddress,
-                    request_deserializer=protos_dot_lnrpc_dot_lightning__pb2.NewAddressRequest.FromString,
-                    response_serializer=protos_dot_lnrpc_dot_lightning__pb2.NewAddressResponse.SerializeToString,
-            ),
             'ConnectPeer': grpc.unary_unary_rpc_method_handler(
                     servicer.ConnectPeer,
                     request_deserializer=protos_dot_lnrpc_dot_lightning__pb2.ConnectPeerRequest.FromString,
                     response_serializer=protos_dot_lnrpc_dot_lightning__pb2.ConnectPeerResponse.SerializeToString,
+            ),
+            'NewAddress': grpc.unary_unary_rpc_method_handler(
+                    servicer.NewAddress,
+                    request_deserializer=protos_dot_lnrpc_dot_lightning__pb2.NewAddressRequest.FromString,
+                    response_serializer=protos_dot_lnrpc_dot_lightning__pb2.NewAddressResponse.SerializeToString,
             ),
             'DisconnectPeer': grpc.unary_unary_rpc_method_handler(
                     servicer.DisconnectPeer,
@@ -309,6 +496,11 @@ def add_LightningServicer_to_server(servicer, server):
                     servicer.OpenChannelSync,
                     request_deserializer=protos_dot_lnrpc_dot_lightning__pb2.OpenChannelRequest.FromString,
                     response_serializer=protos_dot_lnrpc_dot_lightning__pb2.ChannelPoint.SerializeToString,
+            ),
+            'UpdateChannelPolicy': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpdateChannelPolicy,
+                    request_deserializer=protos_dot_lnrpc_dot_lightning__pb2.PolicyUpdateRequest.FromString,
+                    response_serializer=protos_dot_lnrpc_dot_lightning__pb2.PolicyUpdateResponse.SerializeToString,
             ),
             'BakeMacaroon': grpc.unary_unary_rpc_method_handler(
                     servicer.BakeMacaroon,
@@ -408,6 +600,33 @@ class Lightning:
             _registered_method=True)
 
     @staticmethod
+    def QueryRoutes(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lnrpc.Lightning/QueryRoutes',
+            protos_dot_lnrpc_dot_lightning__pb2.QueryRoutesRequest.SerializeToString,
+            protos_dot_lnrpc_dot_lightning__pb2.QueryRoutesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def ListChannels(request,
             target,
             options=(),
@@ -424,6 +643,249 @@ class Lightning:
             '/lnrpc.Lightning/ListChannels',
             protos_dot_lnrpc_dot_lightning__pb2.ListChannelsRequest.SerializeToString,
             protos_dot_lnrpc_dot_lightning__pb2.ListChannelsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ForwardingHistory(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lnrpc.Lightning/ForwardingHistory',
+            protos_dot_lnrpc_dot_lightning__pb2.ForwardingHistoryRequest.SerializeToString,
+            protos_dot_lnrpc_dot_lightning__pb2.ForwardingHistoryResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PendingChannels(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lnrpc.Lightning/PendingChannels',
+            protos_dot_lnrpc_dot_lightning__pb2.PendingChannelsRequest.SerializeToString,
+            protos_dot_lnrpc_dot_lightning__pb2.PendingChannelsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ClosedChannels(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lnrpc.Lightning/ClosedChannels',
+            protos_dot_lnrpc_dot_lightning__pb2.ClosedChannelsRequest.SerializeToString,
+            protos_dot_lnrpc_dot_lightning__pb2.ClosedChannelsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SubscribeChannelEvents(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/lnrpc.Lightning/SubscribeChannelEvents',
+            protos_dot_lnrpc_dot_lightning__pb2.ChannelEventSubscription.SerializeToString,
+            protos_dot_lnrpc_dot_lightning__pb2.ChannelEventUpdate.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CloseChannel(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/lnrpc.Lightning/CloseChannel',
+            protos_dot_lnrpc_dot_lightning__pb2.CloseChannelRequest.SerializeToString,
+            protos_dot_lnrpc_dot_lightning__pb2.CloseStatusUpdate.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetTransactions(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lnrpc.Lightning/GetTransactions',
+            protos_dot_lnrpc_dot_lightning__pb2.GetTransactionsRequest.SerializeToString,
+            protos_dot_lnrpc_dot_lightning__pb2.TransactionDetails.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExportAllChannelBackups(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lnrpc.Lightning/ExportAllChannelBackups',
+            protos_dot_lnrpc_dot_lightning__pb2.ChanBackupExportRequest.SerializeToString,
+            protos_dot_lnrpc_dot_lightning__pb2.ChanBackupSnapshot.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SubscribeChannelBackups(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/lnrpc.Lightning/SubscribeChannelBackups',
+            protos_dot_lnrpc_dot_lightning__pb2.ChannelBackupSubscription.SerializeToString,
+            protos_dot_lnrpc_dot_lightning__pb2.ChanBackupSnapshot.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def VerifyChanBackup(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lnrpc.Lightning/VerifyChanBackup',
+            protos_dot_lnrpc_dot_lightning__pb2.ChanBackupSnapshot.SerializeToString,
+            protos_dot_lnrpc_dot_lightning__pb2.VerifyChanBackupResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -624,33 +1086,6 @@ class Lightning:
             _registered_method=True)
 
     @staticmethod
-    def NewAddress(request,
-            target,
-            options=(),
-            channel_credentials=None,
-            call_credentials=None,
-            insecure=False,
-            compression=None,
-            wait_for_ready=None,
-            timeout=None,
-            metadata=None):
-        return grpc.experimental.unary_unary(
-            request,
-            target,
-            '/lnrpc.Lightning/NewAddress',
-            protos_dot_lnrpc_dot_lightning__pb2.NewAddressRequest.SerializeToString,
-            protos_dot_lnrpc_dot_lightning__pb2.NewAddressResponse.FromString,
-            options,
-            channel_credentials,
-            insecure,
-            call_credentials,
-            compression,
-            wait_for_ready,
-            timeout,
-            metadata,
-            _registered_method=True)
-
-    @staticmethod
     def ConnectPeer(request,
             target,
             options=(),
@@ -667,6 +1102,33 @@ class Lightning:
             '/lnrpc.Lightning/ConnectPeer',
             protos_dot_lnrpc_dot_lightning__pb2.ConnectPeerRequest.SerializeToString,
             protos_dot_lnrpc_dot_lightning__pb2.ConnectPeerResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def NewAddress(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lnrpc.Lightning/NewAddress',
+            protos_dot_lnrpc_dot_lightning__pb2.NewAddressRequest.SerializeToString,
+            protos_dot_lnrpc_dot_lightning__pb2.NewAddressResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -721,6 +1183,33 @@ class Lightning:
             '/lnrpc.Lightning/OpenChannelSync',
             protos_dot_lnrpc_dot_lightning__pb2.OpenChannelRequest.SerializeToString,
             protos_dot_lnrpc_dot_lightning__pb2.ChannelPoint.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UpdateChannelPolicy(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lnrpc.Lightning/UpdateChannelPolicy',
+            protos_dot_lnrpc_dot_lightning__pb2.PolicyUpdateRequest.SerializeToString,
+            protos_dot_lnrpc_dot_lightning__pb2.PolicyUpdateResponse.FromString,
             options,
             channel_credentials,
             insecure,

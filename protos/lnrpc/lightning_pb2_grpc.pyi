@@ -40,8 +40,35 @@ class LightningStub:
     """The node's own reading of a BOLT11 invoice. Refuses invoices of other networks."""
     ListPayments: _grpc.UnaryUnaryMultiCallable[_lightning_pb2.ListPaymentsRequest, _lightning_pb2.ListPaymentsResponse]
     """The payments the node remembers, a page at a time; oldest first, reversed or not."""
+    QueryRoutes: _grpc.UnaryUnaryMultiCallable[_lightning_pb2.QueryRoutesRequest, _lightning_pb2.QueryRoutesResponse]
+    """One route to a node, or none: an error in words. From the node itself it knows what its
+    channels can send now; the rest is judged by capacity and, if asked, by mission control.
+    """
     ListChannels: _grpc.UnaryUnaryMultiCallable[_lightning_pb2.ListChannelsRequest, _lightning_pb2.ListChannelsResponse]
     """Open channels with their balances and the HTLCs pending on them."""
+    ForwardingHistory: _grpc.UnaryUnaryMultiCallable[_lightning_pb2.ForwardingHistoryRequest, _lightning_pb2.ForwardingHistoryResponse]
+    """Payments that the node has passed on, a page at a time, oldest first."""
+    PendingChannels: _grpc.UnaryUnaryMultiCallable[_lightning_pb2.PendingChannelsRequest, _lightning_pb2.PendingChannelsResponse]
+    """Channels that are being opened or closed. A channel leaves ListChannels for here when
+    its close begins, and leaves here for ClosedChannels when its last output is resolved.
+    """
+    ClosedChannels: _grpc.UnaryUnaryMultiCallable[_lightning_pb2.ClosedChannelsRequest, _lightning_pb2.ClosedChannelsResponse]
+    """Channels whose close is final, with what became of every output."""
+    SubscribeChannelEvents: _grpc.UnaryStreamMultiCallable[_lightning_pb2.ChannelEventSubscription, _lightning_pb2.ChannelEventUpdate]
+    """Channels as they open, close and change. Nothing of the past is told."""
+    CloseChannel: _grpc.UnaryStreamMultiCallable[_lightning_pb2.CloseChannelRequest, _lightning_pb2.CloseStatusUpdate]
+    """Closes a channel, with its peer's consent or by force. Streams once when the closing
+    transaction is broadcast and once when it is final; dropping the stream stops nothing.
+    Not idempotent: a repetition is an error, look where the channel stands first.
+    """
+    GetTransactions: _grpc.UnaryUnaryMultiCallable[_lightning_pb2.GetTransactionsRequest, _lightning_pb2.TransactionDetails]
+    """The wallet's transactions, sweeps among them."""
+    ExportAllChannelBackups: _grpc.UnaryUnaryMultiCallable[_lightning_pb2.ChanBackupExportRequest, _lightning_pb2.ChanBackupSnapshot]
+    """The static backup of every channel, encrypted by the node's own seed."""
+    SubscribeChannelBackups: _grpc.UnaryStreamMultiCallable[_lightning_pb2.ChannelBackupSubscription, _lightning_pb2.ChanBackupSnapshot]
+    """The same after every change, not at once."""
+    VerifyChanBackup: _grpc.UnaryUnaryMultiCallable[_lightning_pb2.ChanBackupSnapshot, _lightning_pb2.VerifyChanBackupResponse]
+    """Whether this node could read a backup, and which channels are in it."""
     ListPeers: _grpc.UnaryUnaryMultiCallable[_lightning_pb2.ListPeersRequest, _lightning_pb2.ListPeersResponse]
     """Connected peers."""
     GetNodeInfo: _grpc.UnaryUnaryMultiCallable[_lightning_pb2.NodeInfoRequest, _lightning_pb2.NodeInfo]
@@ -58,14 +85,17 @@ class LightningStub:
     """Invoices as they are added and as they are settled; never as they are accepted or
     canceled. What came after the given indexes is told first, then what happens.
     """
+    ConnectPeer: _grpc.UnaryUnaryMultiCallable[_lightning_pb2.ConnectPeerRequest, _lightning_pb2.ConnectPeerResponse]
+    """Connects to a peer. An error when it is connected already."""
     NewAddress: _grpc.UnaryUnaryMultiCallable[_lightning_pb2.NewAddressRequest, _lightning_pb2.NewAddressResponse]
     """Networks of our own making are set up with the calls below; no worker holds a
     macaroon for them.
     """
-    ConnectPeer: _grpc.UnaryUnaryMultiCallable[_lightning_pb2.ConnectPeerRequest, _lightning_pb2.ConnectPeerResponse]
     DisconnectPeer: _grpc.UnaryUnaryMultiCallable[_lightning_pb2.DisconnectPeerRequest, _lightning_pb2.DisconnectPeerResponse]
     OpenChannelSync: _grpc.UnaryUnaryMultiCallable[_lightning_pb2.OpenChannelRequest, _lightning_pb2.ChannelPoint]
     """Returns once the funding transaction is broadcast, not once it is confirmed."""
+    UpdateChannelPolicy: _grpc.UnaryUnaryMultiCallable[_lightning_pb2.PolicyUpdateRequest, _lightning_pb2.PolicyUpdateResponse]
+    """What the node asks for forwarding, over one channel or over all. Used by test networks."""
     BakeMacaroon: _grpc.UnaryUnaryMultiCallable[_lightning_pb2.BakeMacaroonRequest, _lightning_pb2.BakeMacaroonResponse]
     """A macaroon with exactly the permissions named, under its own root key."""
 
@@ -78,8 +108,35 @@ class LightningAsyncStub(LightningStub):
     """The node's own reading of a BOLT11 invoice. Refuses invoices of other networks."""
     ListPayments: _aio.UnaryUnaryMultiCallable[_lightning_pb2.ListPaymentsRequest, _lightning_pb2.ListPaymentsResponse]  # type: ignore[assignment]
     """The payments the node remembers, a page at a time; oldest first, reversed or not."""
+    QueryRoutes: _aio.UnaryUnaryMultiCallable[_lightning_pb2.QueryRoutesRequest, _lightning_pb2.QueryRoutesResponse]  # type: ignore[assignment]
+    """One route to a node, or none: an error in words. From the node itself it knows what its
+    channels can send now; the rest is judged by capacity and, if asked, by mission control.
+    """
     ListChannels: _aio.UnaryUnaryMultiCallable[_lightning_pb2.ListChannelsRequest, _lightning_pb2.ListChannelsResponse]  # type: ignore[assignment]
     """Open channels with their balances and the HTLCs pending on them."""
+    ForwardingHistory: _aio.UnaryUnaryMultiCallable[_lightning_pb2.ForwardingHistoryRequest, _lightning_pb2.ForwardingHistoryResponse]  # type: ignore[assignment]
+    """Payments that the node has passed on, a page at a time, oldest first."""
+    PendingChannels: _aio.UnaryUnaryMultiCallable[_lightning_pb2.PendingChannelsRequest, _lightning_pb2.PendingChannelsResponse]  # type: ignore[assignment]
+    """Channels that are being opened or closed. A channel leaves ListChannels for here when
+    its close begins, and leaves here for ClosedChannels when its last output is resolved.
+    """
+    ClosedChannels: _aio.UnaryUnaryMultiCallable[_lightning_pb2.ClosedChannelsRequest, _lightning_pb2.ClosedChannelsResponse]  # type: ignore[assignment]
+    """Channels whose close is final, with what became of every output."""
+    SubscribeChannelEvents: _aio.UnaryStreamMultiCallable[_lightning_pb2.ChannelEventSubscription, _lightning_pb2.ChannelEventUpdate]  # type: ignore[assignment]
+    """Channels as they open, close and change. Nothing of the past is told."""
+    CloseChannel: _aio.UnaryStreamMultiCallable[_lightning_pb2.CloseChannelRequest, _lightning_pb2.CloseStatusUpdate]  # type: ignore[assignment]
+    """Closes a channel, with its peer's consent or by force. Streams once when the closing
+    transaction is broadcast and once when it is final; dropping the stream stops nothing.
+    Not idempotent: a repetition is an error, look where the channel stands first.
+    """
+    GetTransactions: _aio.UnaryUnaryMultiCallable[_lightning_pb2.GetTransactionsRequest, _lightning_pb2.TransactionDetails]  # type: ignore[assignment]
+    """The wallet's transactions, sweeps among them."""
+    ExportAllChannelBackups: _aio.UnaryUnaryMultiCallable[_lightning_pb2.ChanBackupExportRequest, _lightning_pb2.ChanBackupSnapshot]  # type: ignore[assignment]
+    """The static backup of every channel, encrypted by the node's own seed."""
+    SubscribeChannelBackups: _aio.UnaryStreamMultiCallable[_lightning_pb2.ChannelBackupSubscription, _lightning_pb2.ChanBackupSnapshot]  # type: ignore[assignment]
+    """The same after every change, not at once."""
+    VerifyChanBackup: _aio.UnaryUnaryMultiCallable[_lightning_pb2.ChanBackupSnapshot, _lightning_pb2.VerifyChanBackupResponse]  # type: ignore[assignment]
+    """Whether this node could read a backup, and which channels are in it."""
     ListPeers: _aio.UnaryUnaryMultiCallable[_lightning_pb2.ListPeersRequest, _lightning_pb2.ListPeersResponse]  # type: ignore[assignment]
     """Connected peers."""
     GetNodeInfo: _aio.UnaryUnaryMultiCallable[_lightning_pb2.NodeInfoRequest, _lightning_pb2.NodeInfo]  # type: ignore[assignment]
@@ -96,14 +153,17 @@ class LightningAsyncStub(LightningStub):
     """Invoices as they are added and as they are settled; never as they are accepted or
     canceled. What came after the given indexes is told first, then what happens.
     """
+    ConnectPeer: _aio.UnaryUnaryMultiCallable[_lightning_pb2.ConnectPeerRequest, _lightning_pb2.ConnectPeerResponse]  # type: ignore[assignment]
+    """Connects to a peer. An error when it is connected already."""
     NewAddress: _aio.UnaryUnaryMultiCallable[_lightning_pb2.NewAddressRequest, _lightning_pb2.NewAddressResponse]  # type: ignore[assignment]
     """Networks of our own making are set up with the calls below; no worker holds a
     macaroon for them.
     """
-    ConnectPeer: _aio.UnaryUnaryMultiCallable[_lightning_pb2.ConnectPeerRequest, _lightning_pb2.ConnectPeerResponse]  # type: ignore[assignment]
     DisconnectPeer: _aio.UnaryUnaryMultiCallable[_lightning_pb2.DisconnectPeerRequest, _lightning_pb2.DisconnectPeerResponse]  # type: ignore[assignment]
     OpenChannelSync: _aio.UnaryUnaryMultiCallable[_lightning_pb2.OpenChannelRequest, _lightning_pb2.ChannelPoint]  # type: ignore[assignment]
     """Returns once the funding transaction is broadcast, not once it is confirmed."""
+    UpdateChannelPolicy: _aio.UnaryUnaryMultiCallable[_lightning_pb2.PolicyUpdateRequest, _lightning_pb2.PolicyUpdateResponse]  # type: ignore[assignment]
+    """What the node asks for forwarding, over one channel or over all. Used by test networks."""
     BakeMacaroon: _aio.UnaryUnaryMultiCallable[_lightning_pb2.BakeMacaroonRequest, _lightning_pb2.BakeMacaroonResponse]  # type: ignore[assignment]
     """A macaroon with exactly the permissions named, under its own root key."""
 
@@ -133,12 +193,99 @@ class LightningServicer(metaclass=_abc_1.ABCMeta):
         """The payments the node remembers, a page at a time; oldest first, reversed or not."""
 
     @_abc_1.abstractmethod
+    def QueryRoutes(
+        self,
+        request: _lightning_pb2.QueryRoutesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_lightning_pb2.QueryRoutesResponse, _abc.Awaitable[_lightning_pb2.QueryRoutesResponse]]:
+        """One route to a node, or none: an error in words. From the node itself it knows what its
+        channels can send now; the rest is judged by capacity and, if asked, by mission control.
+        """
+
+    @_abc_1.abstractmethod
     def ListChannels(
         self,
         request: _lightning_pb2.ListChannelsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_lightning_pb2.ListChannelsResponse, _abc.Awaitable[_lightning_pb2.ListChannelsResponse]]:
         """Open channels with their balances and the HTLCs pending on them."""
+
+    @_abc_1.abstractmethod
+    def ForwardingHistory(
+        self,
+        request: _lightning_pb2.ForwardingHistoryRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_lightning_pb2.ForwardingHistoryResponse, _abc.Awaitable[_lightning_pb2.ForwardingHistoryResponse]]:
+        """Payments that the node has passed on, a page at a time, oldest first."""
+
+    @_abc_1.abstractmethod
+    def PendingChannels(
+        self,
+        request: _lightning_pb2.PendingChannelsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_lightning_pb2.PendingChannelsResponse, _abc.Awaitable[_lightning_pb2.PendingChannelsResponse]]:
+        """Channels that are being opened or closed. A channel leaves ListChannels for here when
+        its close begins, and leaves here for ClosedChannels when its last output is resolved.
+        """
+
+    @_abc_1.abstractmethod
+    def ClosedChannels(
+        self,
+        request: _lightning_pb2.ClosedChannelsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_lightning_pb2.ClosedChannelsResponse, _abc.Awaitable[_lightning_pb2.ClosedChannelsResponse]]:
+        """Channels whose close is final, with what became of every output."""
+
+    @_abc_1.abstractmethod
+    def SubscribeChannelEvents(
+        self,
+        request: _lightning_pb2.ChannelEventSubscription,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_lightning_pb2.ChannelEventUpdate], _abc.AsyncIterator[_lightning_pb2.ChannelEventUpdate]]:
+        """Channels as they open, close and change. Nothing of the past is told."""
+
+    @_abc_1.abstractmethod
+    def CloseChannel(
+        self,
+        request: _lightning_pb2.CloseChannelRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_lightning_pb2.CloseStatusUpdate], _abc.AsyncIterator[_lightning_pb2.CloseStatusUpdate]]:
+        """Closes a channel, with its peer's consent or by force. Streams once when the closing
+        transaction is broadcast and once when it is final; dropping the stream stops nothing.
+        Not idempotent: a repetition is an error, look where the channel stands first.
+        """
+
+    @_abc_1.abstractmethod
+    def GetTransactions(
+        self,
+        request: _lightning_pb2.GetTransactionsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_lightning_pb2.TransactionDetails, _abc.Awaitable[_lightning_pb2.TransactionDetails]]:
+        """The wallet's transactions, sweeps among them."""
+
+    @_abc_1.abstractmethod
+    def ExportAllChannelBackups(
+        self,
+        request: _lightning_pb2.ChanBackupExportRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_lightning_pb2.ChanBackupSnapshot, _abc.Awaitable[_lightning_pb2.ChanBackupSnapshot]]:
+        """The static backup of every channel, encrypted by the node's own seed."""
+
+    @_abc_1.abstractmethod
+    def SubscribeChannelBackups(
+        self,
+        request: _lightning_pb2.ChannelBackupSubscription,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_lightning_pb2.ChanBackupSnapshot], _abc.AsyncIterator[_lightning_pb2.ChanBackupSnapshot]]:
+        """The same after every change, not at once."""
+
+    @_abc_1.abstractmethod
+    def VerifyChanBackup(
+        self,
+        request: _lightning_pb2.ChanBackupSnapshot,
+        context: _ServicerContext,
+    ) -> _typing.Union[_lightning_pb2.VerifyChanBackupResponse, _abc.Awaitable[_lightning_pb2.VerifyChanBackupResponse]]:
+        """Whether this node could read a backup, and which channels are in it."""
 
     @_abc_1.abstractmethod
     def ListPeers(
@@ -199,6 +346,14 @@ class LightningServicer(metaclass=_abc_1.ABCMeta):
         """
 
     @_abc_1.abstractmethod
+    def ConnectPeer(
+        self,
+        request: _lightning_pb2.ConnectPeerRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_lightning_pb2.ConnectPeerResponse, _abc.Awaitable[_lightning_pb2.ConnectPeerResponse]]:
+        """Connects to a peer. An error when it is connected already."""
+
+    @_abc_1.abstractmethod
     def NewAddress(
         self,
         request: _lightning_pb2.NewAddressRequest,
@@ -207,13 +362,6 @@ class LightningServicer(metaclass=_abc_1.ABCMeta):
         """Networks of our own making are set up with the calls below; no worker holds a
         macaroon for them.
         """
-
-    @_abc_1.abstractmethod
-    def ConnectPeer(
-        self,
-        request: _lightning_pb2.ConnectPeerRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_lightning_pb2.ConnectPeerResponse, _abc.Awaitable[_lightning_pb2.ConnectPeerResponse]]: ...
 
     @_abc_1.abstractmethod
     def DisconnectPeer(
@@ -229,6 +377,14 @@ class LightningServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_lightning_pb2.ChannelPoint, _abc.Awaitable[_lightning_pb2.ChannelPoint]]:
         """Returns once the funding transaction is broadcast, not once it is confirmed."""
+
+    @_abc_1.abstractmethod
+    def UpdateChannelPolicy(
+        self,
+        request: _lightning_pb2.PolicyUpdateRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_lightning_pb2.PolicyUpdateResponse, _abc.Awaitable[_lightning_pb2.PolicyUpdateResponse]]:
+        """What the node asks for forwarding, over one channel or over all. Used by test networks."""
 
     @_abc_1.abstractmethod
     def BakeMacaroon(

@@ -212,6 +212,63 @@ class TrackPaymentRequest(_message.Message):
 Global___TrackPaymentRequest: _TypeAlias = TrackPaymentRequest  # noqa: Y015
 
 @_typing.final
+class SendToRouteRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PAYMENT_HASH_FIELD_NUMBER: _builtins.int
+    ROUTE_FIELD_NUMBER: _builtins.int
+    SKIP_TEMP_ERR_FIELD_NUMBER: _builtins.int
+    payment_hash: _builtins.bytes
+    skip_temp_err: _builtins.bool
+    """leaves the payment IN_FLIGHT after a temporary failure"""
+    @_builtins.property
+    def route(self) -> _lightning_pb2.Route: ...
+    def __init__(
+        self,
+        *,
+        payment_hash: _builtins.bytes = ...,
+        route: _lightning_pb2.Route | None = ...,
+        skip_temp_err: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["route", b"route"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["payment_hash", b"payment_hash", "route", b"route", "skip_temp_err", b"skip_temp_err"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SendToRouteRequest: _TypeAlias = SendToRouteRequest  # noqa: Y015
+
+@_typing.final
+class ResetMissionControlRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ResetMissionControlRequest: _TypeAlias = ResetMissionControlRequest  # noqa: Y015
+
+@_typing.final
+class ResetMissionControlResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ResetMissionControlResponse: _TypeAlias = ResetMissionControlResponse  # noqa: Y015
+
+@_typing.final
 class SubscribeHtlcEventsRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 

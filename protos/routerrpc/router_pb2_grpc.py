@@ -45,6 +45,16 @@ class RouterStub:
                 request_serializer=protos_dot_routerrpc_dot_router__pb2.TrackPaymentRequest.SerializeToString,
                 response_deserializer=protos_dot_lnrpc_dot_lightning__pb2.Payment.FromString,
                 _registered_method=True)
+        self.SendToRouteV2 = channel.unary_unary(
+                '/routerrpc.Router/SendToRouteV2',
+                request_serializer=protos_dot_routerrpc_dot_router__pb2.SendToRouteRequest.SerializeToString,
+                response_deserializer=protos_dot_lnrpc_dot_lightning__pb2.HTLCAttempt.FromString,
+                _registered_method=True)
+        self.ResetMissionControl = channel.unary_unary(
+                '/routerrpc.Router/ResetMissionControl',
+                request_serializer=protos_dot_routerrpc_dot_router__pb2.ResetMissionControlRequest.SerializeToString,
+                response_deserializer=protos_dot_routerrpc_dot_router__pb2.ResetMissionControlResponse.FromString,
+                _registered_method=True)
         self.SubscribeHtlcEvents = channel.unary_stream(
                 '/routerrpc.Router/SubscribeHtlcEvents',
                 request_serializer=protos_dot_routerrpc_dot_router__pb2.SubscribeHtlcEventsRequest.SerializeToString,
@@ -72,6 +82,22 @@ class RouterServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def SendToRouteV2(self, request, context):
+        """Sends one HTLC by the route that is given, and answers when it is resolved, however long
+        that takes: the caller's deadline ends the call and not the HTLC. A failure is an answer
+        too. With an mpp_record a second call for the hash is another part of the same payment.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ResetMissionControl(self, request, context):
+        """Forgets what was learned from failures. Used by test networks.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def SubscribeHtlcEvents(self, request, context):
         """Every HTLC event from now on, first of all that the subscription stands. Nothing of
         the past is told, and nothing names the payment hash.
@@ -92,6 +118,16 @@ def add_RouterServicer_to_server(servicer, server):
                     servicer.TrackPaymentV2,
                     request_deserializer=protos_dot_routerrpc_dot_router__pb2.TrackPaymentRequest.FromString,
                     response_serializer=protos_dot_lnrpc_dot_lightning__pb2.Payment.SerializeToString,
+            ),
+            'SendToRouteV2': grpc.unary_unary_rpc_method_handler(
+                    servicer.SendToRouteV2,
+                    request_deserializer=protos_dot_routerrpc_dot_router__pb2.SendToRouteRequest.FromString,
+                    response_serializer=protos_dot_lnrpc_dot_lightning__pb2.HTLCAttempt.SerializeToString,
+            ),
+            'ResetMissionControl': grpc.unary_unary_rpc_method_handler(
+                    servicer.ResetMissionControl,
+                    request_deserializer=protos_dot_routerrpc_dot_router__pb2.ResetMissionControlRequest.FromString,
+                    response_serializer=protos_dot_routerrpc_dot_router__pb2.ResetMissionControlResponse.SerializeToString,
             ),
             'SubscribeHtlcEvents': grpc.unary_stream_rpc_method_handler(
                     servicer.SubscribeHtlcEvents,
@@ -153,6 +189,60 @@ class Router:
             '/routerrpc.Router/TrackPaymentV2',
             protos_dot_routerrpc_dot_router__pb2.TrackPaymentRequest.SerializeToString,
             protos_dot_lnrpc_dot_lightning__pb2.Payment.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SendToRouteV2(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/routerrpc.Router/SendToRouteV2',
+            protos_dot_routerrpc_dot_router__pb2.SendToRouteRequest.SerializeToString,
+            protos_dot_lnrpc_dot_lightning__pb2.HTLCAttempt.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ResetMissionControl(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/routerrpc.Router/ResetMissionControl',
+            protos_dot_routerrpc_dot_router__pb2.ResetMissionControlRequest.SerializeToString,
+            protos_dot_routerrpc_dot_router__pb2.ResetMissionControlResponse.FromString,
             options,
             channel_credentials,
             insecure,

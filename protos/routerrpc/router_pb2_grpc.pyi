@@ -41,6 +41,13 @@ class RouterStub:
     """Streams a payment, its present state first. NOT_FOUND when it was never initiated.
     The stream may stay open after FAILURE_REASON_TIMEOUT: never wait for its end.
     """
+    SendToRouteV2: _grpc.UnaryUnaryMultiCallable[_router_pb2.SendToRouteRequest, _lightning_pb2.HTLCAttempt]
+    """Sends one HTLC by the route that is given, and answers when it is resolved, however long
+    that takes: the caller's deadline ends the call and not the HTLC. A failure is an answer
+    too. With an mpp_record a second call for the hash is another part of the same payment.
+    """
+    ResetMissionControl: _grpc.UnaryUnaryMultiCallable[_router_pb2.ResetMissionControlRequest, _router_pb2.ResetMissionControlResponse]
+    """Forgets what was learned from failures. Used by test networks."""
     SubscribeHtlcEvents: _grpc.UnaryStreamMultiCallable[_router_pb2.SubscribeHtlcEventsRequest, _router_pb2.HtlcEvent]
     """Every HTLC event from now on, first of all that the subscription stands. Nothing of
     the past is told, and nothing names the payment hash.
@@ -58,6 +65,13 @@ class RouterAsyncStub(RouterStub):
     """Streams a payment, its present state first. NOT_FOUND when it was never initiated.
     The stream may stay open after FAILURE_REASON_TIMEOUT: never wait for its end.
     """
+    SendToRouteV2: _aio.UnaryUnaryMultiCallable[_router_pb2.SendToRouteRequest, _lightning_pb2.HTLCAttempt]  # type: ignore[assignment]
+    """Sends one HTLC by the route that is given, and answers when it is resolved, however long
+    that takes: the caller's deadline ends the call and not the HTLC. A failure is an answer
+    too. With an mpp_record a second call for the hash is another part of the same payment.
+    """
+    ResetMissionControl: _aio.UnaryUnaryMultiCallable[_router_pb2.ResetMissionControlRequest, _router_pb2.ResetMissionControlResponse]  # type: ignore[assignment]
+    """Forgets what was learned from failures. Used by test networks."""
     SubscribeHtlcEvents: _aio.UnaryStreamMultiCallable[_router_pb2.SubscribeHtlcEventsRequest, _router_pb2.HtlcEvent]  # type: ignore[assignment]
     """Every HTLC event from now on, first of all that the subscription stands. Nothing of
     the past is told, and nothing names the payment hash.
@@ -84,6 +98,25 @@ class RouterServicer(metaclass=_abc_1.ABCMeta):
         """Streams a payment, its present state first. NOT_FOUND when it was never initiated.
         The stream may stay open after FAILURE_REASON_TIMEOUT: never wait for its end.
         """
+
+    @_abc_1.abstractmethod
+    def SendToRouteV2(
+        self,
+        request: _router_pb2.SendToRouteRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_lightning_pb2.HTLCAttempt, _abc.Awaitable[_lightning_pb2.HTLCAttempt]]:
+        """Sends one HTLC by the route that is given, and answers when it is resolved, however long
+        that takes: the caller's deadline ends the call and not the HTLC. A failure is an answer
+        too. With an mpp_record a second call for the hash is another part of the same payment.
+        """
+
+    @_abc_1.abstractmethod
+    def ResetMissionControl(
+        self,
+        request: _router_pb2.ResetMissionControlRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_router_pb2.ResetMissionControlResponse, _abc.Awaitable[_router_pb2.ResetMissionControlResponse]]:
+        """Forgets what was learned from failures. Used by test networks."""
 
     @_abc_1.abstractmethod
     def SubscribeHtlcEvents(

@@ -10,8 +10,8 @@ from rich.text import Text
 from fulgurite.events.delivery import DeliveryState, DeliveryStatus, EventReceipt
 from starter.cli.rendering import Columns, ended_by_force, fields, time_of
 from starter.event import Replayed
-from starter.listing import EventState, EventSummary
 from starter.replay import EventReplay
+from starter.summaries import EventState, EventSummary
 
 _COLORS: dict[str, str] = {
     EventState.DELIVERED: "green",

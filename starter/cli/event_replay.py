@@ -27,8 +27,8 @@ from starter.cli.running import (
     wide,
     wide_err,
 )
-from starter.listing import EventState
 from starter.replay import EventReplay, replay_each
+from starter.summaries import EventState
 
 Type = Annotated[
     EventType | None,

@@ -13,7 +13,7 @@ from starter.cli.exits import EPILOG, ExitCode
 from starter.cli.lists import Limit, listed
 from starter.cli.options import moment
 from starter.cli.running import Json, command, connected, err, out, print_json
-from starter.listing import EventState
+from starter.summaries import EventState
 
 app = typer.Typer(help="Events, their webhooks, and replay.", no_args_is_help=True)
 app.command(epilog=EPILOG)(replay)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import IntEnum
 
-from fulgurite.errors import FulguriteError, InvalidRequestError
+from fulgurite.errors import FulguriteError, InvalidRequestError, NodeError
 from fulgurite.payments.states import PaymentState
 from starter.errors import (
     TemporalRefusedError,
@@ -27,12 +27,14 @@ class ExitCode(IntEnum):
 
 
 MEANINGS: dict[ExitCode, str] = {
-    ExitCode.DONE: "done; a payment succeeded; an invoice that was watched is paid",
+    ExitCode.DONE: "done; a payment succeeded; what was watched is paid, or closed, or resolved",
     ExitCode.FAILED: "the payment failed: LND's verdict, and nothing is in flight",
     ExitCode.REFUSED: "wrong usage, or the request was refused; this command moved nothing",
-    ExitCode.NOTHING_MOVED: "nothing moved: rejected, expired, canceled, unpaid or not confirmed",
+    ExitCode.NOTHING_MOVED: (
+        "nothing moved: rejected, over budget, expired, called off, unpaid, not confirmed"
+    ),
     ExitCode.NO_VERDICT: "no verdict yet: open, in flight, waiting, or left alone; ask again",
-    ExitCode.UNREACHABLE: "Temporal or its workers cannot be reached; what was begun goes on",
+    ExitCode.UNREACHABLE: "Temporal, a worker or a node does not answer; what was begun goes on",
     ExitCode.DIFFERS: "a reconciliation found differences; they are told, and nothing was paid",
     ExitCode.DEFECT: "a defect of this program; says nothing about the money",
 }
@@ -42,6 +44,7 @@ _OF_STATE: dict[PaymentState, ExitCode] = {
     PaymentState.FAILED: ExitCode.FAILED,
     PaymentState.REFUSED: ExitCode.REFUSED,
     PaymentState.REJECTED: ExitCode.NOTHING_MOVED,
+    PaymentState.OVER_BUDGET: ExitCode.NOTHING_MOVED,
     PaymentState.EXPIRED: ExitCode.NOTHING_MOVED,
     PaymentState.CANCELED: ExitCode.NOTHING_MOVED,
 }
@@ -57,7 +60,12 @@ def of_error(error: FulguriteError) -> ExitCode:
     match error:
         case InvalidRequestError():
             return ExitCode.REFUSED
-        case TemporalUnavailableError() | TemporalRefusedError() | WorkerUnavailableError():
+        case (
+            TemporalUnavailableError()
+            | TemporalRefusedError()
+            | WorkerUnavailableError()
+            | NodeError()
+        ):
             return ExitCode.UNREACHABLE
         case _:
             return ExitCode.NO_VERDICT

@@ -14,7 +14,7 @@ from fulgurite.money import Msat
 from starter.cli.progress import Moment, plain
 from starter.cli.rendering import Columns, ended_by_force, fields, span, time_of
 from starter.lateness import LatePayers
-from starter.listing import InvoiceSummary
+from starter.summaries import InvoiceSummary
 
 _COLORS: dict[InvoiceState, str] = {
     InvoiceState.SETTLED: "green",

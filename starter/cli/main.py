@@ -4,7 +4,20 @@ from __future__ import annotations
 
 import typer
 
-from starter.cli import events, invoices, keys, payments, schedules
+from starter.cli import (
+    budgets,
+    channels,
+    events,
+    invoices,
+    keys,
+    leases,
+    liquidity,
+    payments,
+    rebalances,
+    schedules,
+    swaps,
+)
+from starter.cli.deciding import approve, reject
 from starter.cli.exits import EPILOG
 from starter.cli.pay import pay
 from starter.cli.reconcile import reconcile
@@ -21,8 +34,16 @@ app = typer.Typer(
 app.command(epilog=EPILOG)(pay)
 app.add_typer(payments.app, name="payment")
 app.add_typer(invoices.app, name="invoice")
+app.add_typer(channels.app, name="channel")
+app.add_typer(budgets.app, name="budget")
+app.add_typer(leases.app, name="lease")
+app.add_typer(rebalances.app, name="rebalance")
+app.add_typer(swaps.app, name="swap")
+app.command(epilog=EPILOG)(approve)
+app.command(epilog=EPILOG)(reject)
 app.add_typer(events.app, name="events")
 app.command(epilog=EPILOG)(reconcile)
+app.add_typer(liquidity.app, name="liquidity")
 app.add_typer(schedules.app, name="schedules")
 app.add_typer(keys.app, name="key")
 

@@ -17,6 +17,7 @@ from settings import Settings
 from starter.cli import rendering
 from starter.cli.documents import Outcome
 from starter.cli.exits import ExitCode, of_state
+from starter.cli.following import left_under_way
 from starter.cli.options import asked, msat, only_node
 from starter.cli.progress import teller, wait_for
 from starter.cli.running import (
@@ -160,6 +161,30 @@ async def pay(
             metavar="SECONDS", help="How long to wait for that. [86400]", rich_help_panel=_TIME
         ),
     ] = None,
+    budget: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="What counts it, beside the node's own; repeat it for several.",
+            rich_help_panel=_TIME,
+        ),
+    ] = None,
+    wait_for_budget: Annotated[
+        bool,
+        typer.Option(
+            "--wait-for-budget",
+            help="Where there is no room: wait for it until the deadline.",
+            rich_help_panel=_TIME,
+        ),
+    ] = False,
+    wait_for_liquidity: Annotated[
+        int | None,
+        typer.Option(
+            metavar="SECONDS",
+            help="Where balance or a route is wanting: tell the autopilot, and wait so long.",
+            rich_help_panel=_TIME,
+        ),
+    ] = None,
     no_wait: Annotated[
         bool, typer.Option("--no-wait", help="Start it, and do not wait for the verdict.")
     ] = False,
@@ -188,6 +213,9 @@ async def pay(
         stuck_after_seconds=stuck_after,
         approval_above_msat=msat("approval-above", approval_above_sat, None),
         approval_expires_seconds=approval_expires,
+        budgets=budget or None,
+        wait_for_budget=wait_for_budget or None,
+        wait_for_liquidity_seconds=wait_for_liquidity,
     )
     order = understand(request)
     if not force:
@@ -223,14 +251,12 @@ async def waited(payment: Payment, *, as_json: bool) -> ExitCode:
 
 
 def _left_under_way(payment: Payment, *, as_json: bool) -> ExitCode:
-    if as_json:
-        print_json(
-            Outcome(payment_hash=payment.payment_hash, attached=payment.attached, receipt=None)
-        )
-    else:
-        out.print("Under way. Its verdict:")
-        out.print(f"  fulgurite payment watch {payment.payment_hash}", soft_wrap=True)
-    return ExitCode.NO_VERDICT
+    return left_under_way(
+        Outcome(payment_hash=payment.payment_hash, attached=payment.attached, receipt=None),
+        "Under way. Its verdict:",
+        f"fulgurite payment watch {payment.payment_hash}",
+        as_json=as_json,
+    )
 
 
 async def _start(settings: Settings, request: PaymentRequest, order: Order) -> Payment:

@@ -32,8 +32,10 @@ from starter.cli.running import (
     out,
     print_json,
 )
+from starter.cli.stuck import stuck
 
 app = typer.Typer(help="Payments under way, and finished ones.", no_args_is_help=True)
+app.command(epilog=EPILOG)(stuck)
 
 Hash = Annotated[str, typer.Argument(metavar="HASH", help="The payment hash.")]
 Who = Annotated[

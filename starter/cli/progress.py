@@ -15,6 +15,7 @@ from rich.spinner import Spinner
 from rich.text import Text
 
 from fulgurite.errors import FulguriteError
+from starter.cli.heights import Ahead
 from starter.errors import TemporalUnavailableError, WorkerUnavailableError
 
 _LINES = 5
@@ -32,6 +33,7 @@ class Moment:
     headline: Text
     meaning: str
     timeline: Sequence[str]
+    ahead: Sequence[Ahead] = ()
 
 
 class Teller(Protocol):
@@ -130,13 +132,16 @@ class Lines:
     def tell(self, moment: Moment) -> None:
         for line in moment.timeline:
             self._once(plain(line))
+        for each in moment.ahead:
+            # The estimate changes with every block, and would be a new line each time.
+            self._once(f"ahead: {each}", name=each.name)
 
     def trouble(self, words: str) -> None:
         self._once(words)
 
-    def _once(self, line: str) -> None:
-        if line not in self._told:
-            self._told.add(line)
+    def _once(self, line: str, *, name: str | None = None) -> None:
+        if (name or line) not in self._told:
+            self._told.add(name or line)
             self._console.print(line, markup=False, soft_wrap=True)
 
 
@@ -166,6 +171,7 @@ class Picture:
             self._spinner,
             Text(f"  {moment.meaning}"),
             *(Text(f"  {plain(line)}", style="dim") for line in moment.timeline[-_LINES:]),
+            *(Text(f"  {each}", style="cyan") for each in moment.ahead[:_LINES]),
             *self._troubles(),
             Text("  Ctrl-C leaves it under way.", style="dim italic"),
         )

@@ -1,4 +1,4 @@
-"""`fulgurite reconcile`: what we say of a node's payments and invoices against what it says."""
+"""`fulgurite reconcile`: what we say of a node's money against what it and its daemons say."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from rich.text import Text
 
 from fulgurite.reconciliation.calls import Reconciliation
 from fulgurite.reconciliation.differences import (
-    Counts,
     ReconciliationReport,
     ReconciliationState,
 )
@@ -48,7 +47,7 @@ async def reconcile(
     ] = None,
     as_json: Json = False,
 ) -> ExitCode:
-    """Compares our payments and invoices with the node's.
+    """Compares our payments, invoices, swaps, rebalances and leases with the node's.
 
     A settlement that was missed is delivered. What differs is printed, told as an event and
     shown in Temporal. Nothing is ever paid.
@@ -75,10 +74,8 @@ async def reconcile(
 
 
 def _moment(report: ReconciliationReport) -> Moment:
-    compared = " and ".join(
-        f"{counts.all:,} {what}"
-        for what, counts in (("invoices", report.invoices), ("payments", report.payments))
-        if counts is not None
+    compared = ", ".join(
+        f"{counts.all:,} {book.lower()}" for book, counts in report.counts().items()
     )
     differing = sum(report.kinds.values())
     meaning = f"{compared} compared, {differing:,} differ"
@@ -96,9 +93,13 @@ def _rendered(report: ReconciliationReport) -> RenderableType:
     counts = Table(box=None, pad_edge=False, header_style="dim")
     for header in ("", "ours", "agree", "differ", "not ours", "too young"):
         counts.add_column(header, justify="right" if header else "left")
-    _row(counts, "  invoices", report.invoices)
-    _row(counts, "  payments", report.payments)
+    for book, figures in report.counts().items():
+        counts.add_row(f"  {book.lower()}", *figures.cells())
     parts: list[RenderableType] = [_headline(report).append(f"  {took:,.1f} s", "dim"), counts]
+    parts += [
+        Text.assemble((f"  {book.lower()}", "bold yellow"), f"  not all compared: {why}")
+        for book, why in report.not_compared.items()
+    ]
     if report.differences:
         parts.append(Text())
     for each in report.differences:
@@ -109,11 +110,3 @@ def _rendered(report: ReconciliationReport) -> RenderableType:
     if (left := sum(report.kinds.values()) - len(report.differences)) > 0:
         parts.append(Text(f"and {left:,} more"))
     return Group(*parts)
-
-
-def _row(table: Table, what: str, counts: Counts | None) -> None:
-    if counts is None:
-        table.add_row(what, "not all compared: no worker took it")
-        return
-    cells = (counts.ours, counts.agreeing, counts.differing, counts.not_ours, counts.too_young)
-    table.add_row(what, *(f"{cell:,}" for cell in cells))

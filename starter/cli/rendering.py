@@ -7,34 +7,44 @@ from datetime import UTC, datetime
 
 from rich.text import Text
 
-from fulgurite.payments.receipts import PaymentView, Receipt
+from fulgurite.payments.receipts import OnChain, PaymentView, Receipt
 from fulgurite.payments.requests import Order, PaymentRequest
 from fulgurite.payments.states import PAYMENT, FailureReason, PaymentState
 from starter.cli.progress import Moment, plain
-from starter.listing import PaymentSummary
+from starter.summaries import PaymentSummary
 
 _COLORS: dict[PaymentState, str] = {
     PaymentState.SUCCEEDED: "green",
     PaymentState.FAILED: "red",
     PaymentState.REFUSED: "red",
     PaymentState.STUCK: "bold yellow",
+    PaymentState.RESOLVING_ON_CHAIN: "bold yellow",
     PaymentState.AWAITING_APPROVAL: "bold yellow",
+    PaymentState.AWAITING_LIQUIDITY: "bold yellow",
 }
 
 MEANINGS: dict[PaymentState, str] = {
     PaymentState.REQUESTED: "accepted; nothing has moved",
     PaymentState.AWAITING_APPROVAL: "waits for a person; nothing has moved",
+    PaymentState.RESERVING: "asks its budgets; nothing has moved",
     PaymentState.DISPATCHING: "being handed to LND",
     PaymentState.IN_FLIGHT: "LND has it; only LND can end it",
     PaymentState.STUCK: "in flight for longer than expected; only LND can end it",
+    PaymentState.RESOLVING_ON_CHAIN: "its channel is closed or closing; the chain will decide",
     PaymentState.BACKING_OFF: "an attempt failed; another one follows",
+    PaymentState.AWAITING_LIQUIDITY: "an attempt failed for want of liquidity; waits for some",
     PaymentState.SUCCEEDED: "settled",
     PaymentState.FAILED: "LND's verdict; nothing is in flight",
     PaymentState.REJECTED: "a person said no; nothing was sent",
+    PaymentState.OVER_BUDGET: "a budget has no room; nothing was sent",
     PaymentState.EXPIRED: "time ran out before anything was sent",
     PaymentState.CANCELED: "called off before anything was sent",
     PaymentState.REFUSED: "the request cannot be carried out; nothing was sent",
 }
+
+
+# Where a ladder says more than the payment.
+_CLIMBING = frozenset({PaymentState.STUCK, PaymentState.RESOLVING_ON_CHAIN})
 
 
 def colored(state: PaymentState) -> Text:
@@ -58,6 +68,10 @@ def fields(rows: Iterable[tuple[str, str | Text | None]]) -> Text:
     )
 
 
+# Columns that line up at their unit.
+_NUMBERS = frozenset({"amount", "at stake", "local", "remote", "limbo", "recovered", "cost"})
+
+
 class Columns:
     """A list for people. Print it on `wide`.
 
@@ -66,7 +80,7 @@ class Columns:
     """
 
     def __init__(self, *headers: str) -> None:
-        self._right = [header == "amount" for header in headers]
+        self._right = [header in _NUMBERS for header in headers]
         self._rows = [[Text(header, style="dim") for header in headers]]
 
     def add_row(self, *cells: str | Text) -> None:
@@ -145,6 +159,8 @@ def receipt(receipt: Receipt) -> Text:
         ("fee", f"{receipt.fee_msat} (at most {receipt.fee_limit_msat})" if succeeded else None),
         ("parts", str(receipt.parts) if succeeded else None),
         ("reason", _unless_none(receipt.failure_reason)),
+        ("budgets", ", ".join(receipt.budgets)),
+        ("on chain", on_chain(receipt.on_chain)),
         ("next", receipt.advice),
         ("warning", Text(", ".join(receipt.warnings), style="bold yellow")),
         ("proof", f"fulgurite payment proof {receipt.payment_hash}" if succeeded else None),
@@ -157,6 +173,7 @@ def receipt(receipt: Receipt) -> Text:
 def view(view: PaymentView) -> Text:
     """A payment at one moment, with its timeline."""
     update = view.update if view.state in PAYMENT.terminal else None
+    ladder = f"fulgurite payment stuck {view.payment_hash}"
     return Text("\n").join(
         [
             _headline(view),
@@ -168,6 +185,11 @@ def view(view: PaymentView) -> Text:
                     ("fee limit", str(view.fee_limit_msat)),
                     ("fee", str(update.fee_msat) if update and update.parts else None),
                     ("reason", _unless_none(update.failure_reason) if update else None),
+                    ("budgets", ", ".join(view.budgets)),
+                    ("refused", view.refusal.words if view.refusal else None),
+                    ("waits until", time_of(view.waits_until) if view.waits_until else None),
+                    ("on chain", on_chain(view.on_chain)),
+                    ("ladder", ladder if view.state in _CLIMBING else None),
                 ]
             ),
             Text(),
@@ -187,6 +209,15 @@ def meaning(view: PaymentView) -> str:
     if view.cancel_requested:
         words.append("cancel requested")
     return "; ".join(words)
+
+
+def on_chain(outcome: OnChain | None) -> str | None:
+    """What the chain has cost, and on which channels."""
+    if outcome is None:
+        return None
+    channels = ", ".join(outcome.channel_points)
+    so_far = "" if outcome.complete else " so far; outputs are still on their way"
+    return f"{outcome.cost_sat:,} sat{so_far}: {channels}"
 
 
 def summaries(found: Iterable[PaymentSummary]) -> Columns:

@@ -30,7 +30,13 @@ each_service = pytest.mark.parametrize("service", SERVICES.values(), ids=SERVICE
 
 
 def worker_settings(monkeypatch: pytest.MonkeyPatch) -> Settings:
-    for name in [name for name in os.environ if name.startswith("FULGURITE_")]:
+    return _settings_with(monkeypatch, kept=set())
+
+
+def _settings_with(monkeypatch: pytest.MonkeyPatch, *, kept: set[str]) -> Settings:
+    """The worker's, and beside it only those variables."""
+    ours = {name for name in os.environ if name.startswith("FULGURITE_")}
+    for name in ours - kept:
         monkeypatch.delenv(name)
     for name, value in WORKER.environment.items():
         monkeypatch.setenv(name, value)
@@ -39,6 +45,20 @@ def worker_settings(monkeypatch: pytest.MonkeyPatch) -> Settings:
 
 def version_of(service: str) -> str:
     return SERVICES[service].image.partition(":")[2]
+
+
+def test_the_variables_that_the_page_has_are_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A misspelt one is refused, and so every one here is read."""
+    variables = re.findall(r"`(FULGURITE_NODES__MAIN__(?:LOOP|POOL)__\w+)`", DEPLOYMENT)
+    assert len(variables) == 8
+    values = {"ADDRESS": "host:1", "APPROVAL_ABOVE_SAT": "7"}
+    for name in variables:
+        monkeypatch.setenv(name, values.get(name.rpartition("__")[2], f"/run/{name}"))
+    node = _settings_with(monkeypatch, kept=set(variables)).nodes["main"]
+    assert node.loop
+    assert node.pool
+    for daemon in (node.loop, node.pool):
+        assert (daemon.address, daemon.approval_above_sat) == ("host:1", 7)
 
 
 # What every service has.

@@ -18,7 +18,7 @@ from tests.deploy.metrics import ALERTS, DASHBOARDS, metrics_in_use
 
 SCRAPE = ALERTS.with_name("scrape.yml")
 OPERATIONS = (ROOT / "docs" / "operations.md").read_text()
-_METRIC = r'"(fulgurite_[a-z_]+(?:_total|_seconds|_differences))"'
+_METRIC = r'"(fulgurite_[a-z_]+(?:_total|_seconds|_differences|_channels))"'
 RULES = [rule for group in yaml.safe_load(ALERTS.read_text())["groups"] for rule in group["rules"]]
 
 
@@ -28,7 +28,7 @@ def test_every_metric_of_ours_is_shown_or_alerts_and_none_is_asked_for_in_vain()
         name
         for source in sources
         for name in re.findall(
-            r'"(fulgurite_[a-z_]+(?:_total|_seconds|_differences))"', source.read_text()
+            r'"(fulgurite_[a-z_]+(?:_total|_seconds|_differences|_channels))"', source.read_text()
         )
     }
     assert metrics_in_use("fulgurite") == created
@@ -68,3 +68,21 @@ def test_operators_are_told_about_every_state() -> None:
 def test_promtool_takes_the_rules_and_the_scrape_configuration() -> None:
     subprocess.run(["promtool", "check", "rules", ALERTS], check=True)
     subprocess.run(["promtool", "check", "config", "--syntax-only", SCRAPE], check=True)
+
+
+@pytest.mark.skipif(not shutil.which("promtool"), reason="promtool is not installed")
+def test_the_alerts_say_what_has_happened_also_when_it_is_the_first_of_its_kind() -> None:
+    played = Path(__file__).with_name("alerts_test.yml")
+    subprocess.run(["promtool", "test", "rules", played], check=True)
+
+
+@pytest.mark.parametrize(
+    "rule", [rule for rule in RULES if "increase(" in rule["expr"]], ids=lambda rule: rule["alert"]
+)
+def test_an_alert_about_one_event_counts_a_series_that_begins_with_it(
+    rule: dict[str, str],
+) -> None:
+    """`increase` alone says nothing of it: the SDK tells of no counter before its first event."""
+    alone = re.findall(r"increase\((\w+)(?:{[^}]*})?\[\w+\]\)+ > 0(?![.\d])", rule["expr"])
+    for metric in alone:
+        assert re.search(rf"{metric}(?:{{[^}}]*}})? unless {metric}", rule["expr"])

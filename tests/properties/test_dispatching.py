@@ -70,6 +70,8 @@ class Dispatched:
         too_late: bool = False,
         approval_above: Msat | None = None,
         after_a_failure: bool = False,
+        budgets: tuple[str, ...] = (),
+        reserved: tuple[str, ...] = (),
     ) -> Dispatched:
         loop = asyncio.get_running_loop()
         if after_a_failure:
@@ -83,13 +85,14 @@ class Dispatched:
             send_until=now + timedelta(seconds=-1 if too_late else 3_600),
             follow_seconds=FOLLOW_SECONDS,
             uncertain=uncertain,
+            reserved=reserved,
             last_failed_index=self.known_failure,
             last_failed_at=self.failed_at,
             first_task=not uncertain and not after_a_failure and age_seconds == 0,
         )
         try:
             self.ending = await Dispatching(
-                self.node, ask, ORDER, approval_above=approval_above
+                self.node, ask, ORDER, approval_above=approval_above, budgets=budgets
             ).run()
         except FulguriteError as error:
             self.error = error
@@ -192,6 +195,38 @@ def test_nothing_is_sent_when_it_is_too_late_or_a_person_must_say_yes(
 
     done.check()
     assert done.node.asked_to_send == 0
+
+
+@given(scripts, st.booleans())
+def test_nothing_is_sent_before_every_budget_that_counts_it_has_granted_it(
+    script: Script, uncertain: bool
+) -> None:
+    """Invariant 12. What LND has already is followed all the same."""
+    done = dispatched(
+        script, uncertain=uncertain, budgets=("daily", "weekly"), reserved=("weekly",)
+    )
+
+    done.check()
+    assert done.node.asked_to_send == 0
+    if done.ending:
+        assert done.ending.outcome is DispatchOutcome.NEEDS_BUDGET
+        assert "daily" in done.ending.because
+        assert "weekly" not in done.ending.because
+
+
+def test_a_person_is_asked_before_anything_is_reserved() -> None:
+    done = dispatched(Script([], [], [], 0, 0), approval_above=Msat(1), budgets=("daily",))
+
+    assert done.ending is not None
+    assert done.ending.outcome is DispatchOutcome.NEEDS_APPROVAL
+
+
+def test_what_every_budget_has_granted_is_sent() -> None:
+    settles = [Fate(1, PaymentStatus.SUCCEEDED)]
+    done = dispatched(Script([], [], settles, 0, 0), budgets=("daily",), reserved=("daily",))
+
+    assert done.ending is not None
+    assert done.ending.outcome is DispatchOutcome.FOLLOWED
 
 
 @given(st.lists(st.sampled_from(OnTrack), max_size=4))

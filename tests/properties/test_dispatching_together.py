@@ -45,7 +45,7 @@ class Alice:
         return request
 
     def connection(self, name: str) -> SimpleNamespace:
-        config = SimpleNamespace(approval_above_sat=None, network="regtest")
+        config = SimpleNamespace(approval_above_sat=None, payment_budget=None, network="regtest")
         return SimpleNamespace(name=name, config=config)
 
     def payments(self, name: str) -> Alice:

@@ -15,8 +15,9 @@ S, E = PaymentState, PaymentEvent
 events = st.lists(st.sampled_from(PaymentEvent), max_size=25)
 
 # Said by LND, each of them: what an attempt came to.
-FAILURES = {E.FAILED, E.FAILED_FOR_NOW, E.GIVEN_UP}
-NOTHING_MOVED = {S.REJECTED, S.EXPIRED, S.CANCELED, S.REFUSED}
+FAILURES = {E.FAILED, E.FAILED_FOR_NOW, E.NEEDS_LIQUIDITY, E.GIVEN_UP}
+WITH_LND = {S.IN_FLIGHT, S.STUCK, S.RESOLVING_ON_CHAIN}
+NOTHING_MOVED = {S.REJECTED, S.OVER_BUDGET, S.EXPIRED, S.CANCELED, S.REFUSED}
 
 
 class Reference:
@@ -30,7 +31,7 @@ class Reference:
     def hear(self, event: PaymentEvent, state: PaymentState) -> None:
         if event is E.DISPATCHED:
             self.verdict = None
-        if event in {E.ACCEPTED, E.OVERDUE}:
+        if event in {E.ACCEPTED, E.OVERDUE, E.WENT_ON_CHAIN}:
             self.lnd_has_it = True
         if event is E.SETTLED or event in FAILURES:
             self.lnd_has_it, self.verdict = False, event
@@ -90,16 +91,29 @@ def test_success_is_lnds_word_and_so_is_failure() -> None:
 def test_what_lnd_has_ends_by_lnds_word_alone() -> None:
     """Invariant 2: no time, cancel, person or mistake ends a payment that is in flight."""
     for edge in PAYMENT.edges:
-        if edge.source in {S.IN_FLIGHT, S.STUCK} and edge.target is not S.STUCK:
+        if edge.source in WITH_LND and edge.target not in WITH_LND:
             assert edge.event in {E.SETTLED, *FAILURES}, edge
+
+
+def test_what_went_on_chain_is_not_tried_again() -> None:
+    after = {e.event: e.target for e in PAYMENT.edges if e.source is S.RESOLVING_ON_CHAIN}
+
+    assert after == {E.SETTLED: S.SUCCEEDED, E.FAILED: S.FAILED}
 
 
 def test_another_attempt_begins_only_where_the_last_one_has_failed() -> None:
     """Invariant 3."""
     into_dispatching = {edge.source for edge in PAYMENT.edges if edge.target is S.DISPATCHING}
 
-    assert into_dispatching == {S.REQUESTED, S.AWAITING_APPROVAL, S.BACKING_OFF}
-    assert {e.event for e in PAYMENT.edges if e.target is S.BACKING_OFF} == {E.FAILED_FOR_NOW}
+    after_a_failure = {S.BACKING_OFF: E.FAILED_FOR_NOW, S.AWAITING_LIQUIDITY: E.NEEDS_LIQUIDITY}
+    at_the_beginning = {S.REQUESTED, S.AWAITING_APPROVAL, S.RESERVING}
+    assert into_dispatching == at_the_beginning | after_a_failure.keys()
+    # A budget is asked for what LND does not know, and a person before it.
+    assert [(e.source, e.event) for e in PAYMENT.edges if e.target is S.RESERVING] == [
+        (S.DISPATCHING, E.NEEDS_BUDGET)
+    ]
+    for state, failed in after_a_failure.items():
+        assert {e.event for e in PAYMENT.edges if e.target is state} == {failed}
 
 
 def test_each_edge_says_why() -> None:
@@ -113,7 +127,7 @@ def test_no_course_of_events_loses_a_payment_that_lnd_has(sequence: list[Payment
         had = reference.lnd_has_it
         reference.hear(event, after)
         if reference.lnd_has_it:
-            assert after in {S.IN_FLIGHT, S.STUCK}, (before, event, after)
+            assert after in WITH_LND, (before, event, after)
         if had and after in PAYMENT.terminal:
             assert event in {E.SETTLED, *FAILURES}
         if after is S.SUCCEEDED:

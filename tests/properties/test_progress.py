@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fulgurite.identity import ChannelPoint
 from fulgurite.money import Msat
 from fulgurite.payments.progress import Progress
-from fulgurite.payments.receipts import PaymentUpdate
+from fulgurite.payments.receipts import OnChain, PaymentUpdate
 from fulgurite.payments.requests import understand
 from fulgurite.payments.states import (
     ADVICE,
@@ -19,6 +20,7 @@ from fulgurite.payments.states import (
     PaymentEvent,
     PaymentState,
     PaymentStatus,
+    liquidity_may_help,
     pause_before_attempt,
     worth_another_attempt,
 )
@@ -28,6 +30,7 @@ from tests.unit.test_requests import a_request
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 REQUEST = a_request(invoice=written(created_at=int(NOW.timestamp())), fee_limit={"msat": 1_000})
 ORDER = understand(REQUEST)
+POINT = ChannelPoint("c1" * 32 + ":0")
 LAST_MOMENT = NOW + timedelta(hours=1)
 
 updates = st.builds(
@@ -50,8 +53,13 @@ def under_way(*, cancel_requested: bool = False) -> Progress:
     return progress
 
 
-def hear(progress: Progress, update: PaymentUpdate, at: datetime) -> PaymentEvent | None:
-    heard = progress.heard(update, at, LAST_MOMENT)
+def hear(
+    progress: Progress,
+    update: PaymentUpdate,
+    at: datetime,
+    wait_for_liquidity_seconds: int | None = None,
+) -> PaymentEvent | None:
+    heard = progress.heard(update, at, LAST_MOMENT, wait_for_liquidity_seconds)
     if heard:
         progress.fire(heard[0], at, heard[1])
     return heard[0] if heard else None
@@ -107,6 +115,66 @@ def test_state_and_receipt_say_what_lnd_said_last(
         assert receipt.advice == ADVICE[receipt.failure_reason]
 
 
+@given(words, st.integers(1, 7_200))
+def test_liquidity_is_waited_for_after_a_verdict_alone_and_within_every_limit(
+    said: list[tuple[PaymentUpdate, datetime]], seconds: int
+) -> None:
+    """Invariant 3, with a caller who waits: LND has failed it each time that it waits."""
+    request = REQUEST.model_copy(update={"wait_for_liquidity_seconds": seconds})
+    progress, since = under_way(), None
+    for update, at in sorted(said, key=lambda each: each[1]):
+        event = hear(progress, update, at, seconds)
+        if event is PaymentEvent.NEEDS_LIQUIDITY:
+            since = since or at
+            assert (update.status, at < LAST_MOMENT) == (PaymentStatus.FAILED, True)
+            assert liquidity_may_help(update.failure_reason)
+            assert at < since + timedelta(seconds=seconds)
+            until = progress.view(request, ORDER).waits_until
+            last = progress.last_moment(request, ORDER)
+            assert until == min(since + timedelta(seconds=seconds), last)
+        if progress.state in {PaymentState.BACKING_OFF, PaymentState.AWAITING_LIQUIDITY}:
+            progress.fire(PaymentEvent.DISPATCHED, at)
+        assert progress.view(request, ORDER).waits_until is None
+        if progress.state in PAYMENT.terminal:
+            break
+
+    assert Progress.model_validate_json(progress.model_dump_json()) == progress
+
+
+@pytest.mark.parametrize("reason", list(FailureReason))
+def test_only_for_want_of_liquidity_is_a_remedy_waited_for(reason: FailureReason) -> None:
+    event = hear(under_way(), failed(reason), NOW, 600)
+
+    helps = reason in {FailureReason.NO_ROUTE, FailureReason.INSUFFICIENT_BALANCE}
+    assert liquidity_may_help(reason) == helps
+    assert (event is PaymentEvent.NEEDS_LIQUIDITY) == helps
+    if not helps:
+        assert event is hear(under_way(), failed(reason), NOW)
+
+
+def test_when_the_time_for_a_remedy_is_over_each_reason_goes_the_usual_way() -> None:
+    for reason, after in (
+        (FailureReason.INSUFFICIENT_BALANCE, PaymentEvent.FAILED),
+        (FailureReason.NO_ROUTE, PaymentEvent.FAILED_FOR_NOW),
+    ):
+        progress = under_way()
+        assert hear(progress, failed(reason), NOW, 60) is PaymentEvent.NEEDS_LIQUIDITY
+        progress.fire(PaymentEvent.DISPATCHED, NOW)
+        assert hear(progress, failed(reason), NOW + timedelta(seconds=60), 60) is after
+
+
+def test_the_receipt_says_that_no_remedy_came() -> None:
+    progress = under_way()
+    hear(progress, failed(FailureReason.INSUFFICIENT_BALANCE), NOW, 60)
+    progress.fire(PaymentEvent.GIVEN_UP, NOW)
+
+    receipt = progress.receipt(REQUEST, ORDER, NOW)
+
+    assert receipt.failure_reason is FailureReason.INSUFFICIENT_BALANCE
+    assert receipt.advice.startswith(ADVICE[FailureReason.INSUFFICIENT_BALANCE])
+    assert receipt.advice.endswith("It waited for a remedy since 2026-01-02 03:04:05 UTC, in vain.")
+
+
 @given(updates.filter(lambda update: update.status is PaymentStatus.IN_FLIGHT), instants)
 def test_in_flight_is_news_once_and_never_an_end(update: PaymentUpdate, at: datetime) -> None:
     progress = under_way(cancel_requested=True)
@@ -129,13 +197,31 @@ def test_a_failure_is_tried_again_only_where_that_can_help(reason: FailureReason
 def test_after_a_cancel_or_the_last_moment_the_verdict_stands() -> None:
     no_route = failed(FailureReason.NO_ROUTE)
 
-    assert hear(under_way(cancel_requested=True), no_route, NOW) is PaymentEvent.GIVEN_UP
-    assert hear(under_way(), no_route, LAST_MOMENT) is PaymentEvent.GIVEN_UP
+    for waits in (None, 7_200):
+        canceled = under_way(cancel_requested=True)
+        assert hear(canceled, no_route, NOW, waits) is PaymentEvent.GIVEN_UP
+        assert hear(under_way(), no_route, LAST_MOMENT, waits) is PaymentEvent.GIVEN_UP
 
 
 def test_each_reason_comes_with_advice() -> None:
     assert set(ADVICE) == set(FailureReason)
     assert all(ADVICE.values())
+
+
+@pytest.mark.parametrize("reason", list(FailureReason))
+def test_what_the_chain_has_decided_is_told_as_that_and_not_by_the_last_route(
+    reason: FailureReason,
+) -> None:
+    """No liquidity that is moved helps against a peer who is gone."""
+    progress = under_way(cancel_requested=True)
+    progress.on_chain = OnChain(channel_points=(POINT,), cost_sat=987, complete=False)
+    hear(progress, failed(reason), LAST_MOMENT)
+
+    receipt = progress.receipt(REQUEST, ORDER, NOW)
+
+    assert (receipt.status, receipt.failure_reason) == (PaymentState.FAILED, reason)
+    assert receipt.advice not in ADVICE.values()
+    assert "the HTLC timed out" in receipt.advice
 
 
 def test_what_somebody_else_paid_above_this_limit_is_not_this_runs_fault() -> None:

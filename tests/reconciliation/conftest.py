@@ -14,6 +14,7 @@ from temporalio.client import Client
 from temporalio.worker import Worker
 
 import worker
+from activities.other_books import OtherBooksActivities
 from activities.reconciliation import ReconciliationActivities
 from devnet.house import House, endpoint, house
 from devnet.receiver import Receiver, new_secret
@@ -23,10 +24,7 @@ from fulgurite.reconciliation.calls import Reconciliation
 from fulgurite.reconciliation.differences import ReconciliationReport
 from nodes.registry import Nodes
 from nodes.webhooks.sender import Webhooks
-from settings import CONFIG_VARIABLE
-from starter.client import FulguriteClient
 from starter.connect import connect
-from tests.starter.conftest import Command
 from workflows.reconciliation import ReconciliationWorkflow
 
 Reconcile = Callable[..., Awaitable[ReconciliationReport]]
@@ -62,11 +60,6 @@ async def temporal(home: House) -> Client:
     return await connect(home.settings)
 
 
-@pytest.fixture(scope="session")
-async def client(temporal: Client) -> FulguriteClient:
-    return FulguriteClient(temporal)
-
-
 @pytest.fixture
 async def nodes(home: House) -> AsyncIterator[Nodes]:
     configured = Nodes(home.settings.nodes)
@@ -100,11 +93,25 @@ async def reconciling(home: House, temporal: Client, nodes: Nodes) -> AsyncItera
 
 @pytest.fixture
 async def no_invoices(home: House, temporal: Client, nodes: Nodes) -> AsyncIterator[None]:
-    """Workers that run workflows and compare payments: invoices are left to another process."""
+    """Workers that run workflows and compare all but invoices: another process has those."""
     books = ReconciliationActivities(nodes, temporal)
+    others = OtherBooksActivities(nodes, temporal, home.settings.unsealing_key())
     async with AsyncExitStack() as stack:
         for each in (
-            Worker(temporal, task_queue=ids.TASK_QUEUE, workflows=worker.WORKFLOWS),
+            Worker(
+                temporal,
+                task_queue=ids.TASK_QUEUE,
+                workflows=worker.WORKFLOWS,
+                activities=[others.find],
+            ),
+            *(
+                Worker(temporal, task_queue=ids.swap_queue(node), activities=[others.swaps])
+                for node in nodes.swapping()
+            ),
+            *(
+                Worker(temporal, task_queue=ids.lease_queue(node), activities=[others.leases])
+                for node in nodes.leasing()
+            ),
             *(
                 Worker(temporal, task_queue=ids.node_queue(node), activities=[books.payments])
                 for node in home.network.nodes
@@ -112,8 +119,3 @@ async def no_invoices(home: House, temporal: Client, nodes: Nodes) -> AsyncItera
         ):
             await stack.enter_async_context(each)
         yield
-
-
-@pytest.fixture
-def fulgurite(home: House) -> Command:
-    return Command({CONFIG_VARIABLE: str(home.config_path)})

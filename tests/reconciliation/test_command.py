@@ -11,20 +11,23 @@ from temporalio.exceptions import ApplicationError
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
 import workflows.reconciliation
+from activities.other_books import OtherBooksActivities
 from activities.reconciliation import ReconciliationActivities
+from devnet.house import House
 from devnet.waiting import eventually
 from fulgurite import ids
 from fulgurite.reconciliation.calls import Reconciliation
 from fulgurite.reconciliation.differences import (
+    Book,
     ReconciliationReport,
     ReconciliationState,
 )
 from nodes.registry import Nodes
 from starter.client import FulguriteClient
 from starter.reconciliation import ReconciliationBegun
+from tests.commands import Command
 from tests.scenarios.receiving import to_receive
 from tests.scenarios.telling import SIMULATED_ONLY
-from tests.starter.conftest import Command
 from workflows import search_attributes
 from workflows.reconciliation import ReconciliationWorkflow
 
@@ -96,16 +99,18 @@ async def test_operators_see_how_it_stands(temporal: Client, reconciling: Reconc
 
 
 async def test_without_the_credential_for_one_half_the_other_is_compared(
-    temporal: Client, nodes: Nodes, monkeypatch: pytest.MonkeyPatch
+    home: House, temporal: Client, nodes: Nodes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A deployment that only receives: nobody polls the payers' queue."""
     monkeypatch.setattr(workflows.reconciliation, "_WORKER_WITHIN", timedelta(seconds=1))
     comparisons = ReconciliationActivities(nodes, temporal)
+    others = OtherBooksActivities(nodes, temporal, home.settings.unsealing_key())
     async with (
         Worker(
             temporal,
             task_queue=ids.TASK_QUEUE,
             workflows=[ReconciliationWorkflow],
+            activities=[others.find],
             # The sandbox would read the patience anew.
             workflow_runner=UnsandboxedWorkflowRunner(),
         ),
@@ -121,7 +126,8 @@ async def test_without_the_credential_for_one_half_the_other_is_compared(
     assert report.state is ReconciliationState.INCOMPLETE
     assert report.invoices is not None
     assert report.payments is None
-    assert "not all compared" in report.details()
+    assert report.not_compared[Book.PAYMENTS] == "no worker took it"
+    assert "not all compared: no worker took it" in report.details()
 
 
 @pytest.mark.usefixtures("reconciling")

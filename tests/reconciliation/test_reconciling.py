@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -24,6 +25,7 @@ from fulgurite.invoices.states import InvoiceState
 from fulgurite.payments.receipts import PaymentUpdate
 from fulgurite.payments.states import PaymentState
 from fulgurite.reconciliation.differences import (
+    MOST_LISTED,
     Difference,
     DifferenceKind,
     ReconciliationReport,
@@ -291,3 +293,34 @@ async def test_a_difference_is_told_once_however_often_it_is_found(
     assert [
         run.id async for run in temporal.list_workflows(f"WorkflowId = '{ids.event_id(event.id)}'")
     ] == [ids.event_id(event.id)]
+
+
+@SIMULATED_ONLY
+async def test_every_difference_is_told_however_many_there_are(
+    client: FulguriteClient,
+    temporal: Client,
+    bookkeeper: Receiver,
+    reconciling: Reconcile,
+) -> None:
+    """Incident W in small: the report lists a hundred, and the rest is no less of a difference."""
+    made = await asyncio.gather(
+        *(client.create_invoice(to_receive()) for _ in range(MOST_LISTED + 20))
+    )
+    hashes = {each.payment_hash for each in made}
+    for payment_hash in hashes:
+        await temporal.get_workflow_handle(ids.invoice_id(payment_hash)).terminate("a mistake")
+    report = await reconciling("carol")
+
+    assert len(report.differences) == MOST_LISTED
+    assert report.kinds[DifferenceKind.UNFOLLOWED_INVOICE] >= len(hashes)
+
+    async def heard() -> set[PaymentHash]:
+        events = [json.loads(each.body) for each in bookkeeper.taken.values()]
+        return {PaymentHash(each["data"]["payment_hash"]) for each in events}
+
+    await eventually(heard, hashes.issubset, what="a webhook for each")
+
+    # As each of them advises.
+    await asyncio.gather(*(client.create_invoice(each.request) for each in made))
+    mended = await reconciling("carol")
+    assert not hashes & {each.payment_hash for each in mended.differences}

@@ -28,8 +28,8 @@ from fulgurite.errors import InvalidRequestError
 from fulgurite.reconciliation.differences import ReconciliationState
 from starter import schedules
 from starter.schedules import PREFIX, Change, ScheduleChange, ScheduleFile, ScheduleSummary
+from tests.commands import Command
 from tests.scenarios.telling import SIMULATED_ONLY
-from tests.starter.conftest import Command
 
 pytestmark = SIMULATED_ONLY
 

@@ -17,11 +17,17 @@ from google.protobuf.descriptor_pb2 import (
 )
 
 from devnet.daemons import find
+from protos.chainrpc import chainnotifier_pb2
 from protos.invoicesrpc import invoices_pb2
 from protos.lnrpc import lightning_pb2, stateservice_pb2
 from protos.routerrpc import router_pb2
+from protos.signrpc import signer_pb2
+from protos.walletrpc import walletkit_pb2
 
-OURS = (lightning_pb2, stateservice_pb2, router_pb2, invoices_pb2)
+OURS = (
+    *(lightning_pb2, stateservice_pb2, router_pb2, invoices_pb2),
+    *(chainnotifier_pb2, walletkit_pb2, signer_pb2),
+)
 
 
 @dataclass(frozen=True)

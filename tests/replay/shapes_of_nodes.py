@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
+import uuid
+
+import grpc
+
+from activities.comparing import PAGE
+from devnet.simulated.faults import Refuse
 from devnet.waiting import eventually
 from fulgurite import ids
+from fulgurite.invoices.requests import InvoiceRequest
 from fulgurite.invoices.stream import StreamView
+from fulgurite.money import Msat
 from fulgurite.payments.states import PaymentState
-from fulgurite.reconciliation.calls import Reconciliation
+from fulgurite.reconciliation.calls import HANDED_OVER_AT, Reconciliation
+from fulgurite.reconciliation.differences import Book, DifferenceKind
 from fulgurite.relays.requests import RelayCancellation
 from fulgurite.relays.states import RelayState
 from starter.reconciliation import reconcile
@@ -50,6 +60,37 @@ async def _differing(on: Recording) -> None:
     on.keep(run.id)
 
 
+async def _without_loopd(on: Recording) -> None:
+    """Every book that a node can have but rebalances; and its loopd is away."""
+    refused = Refuse(grpc.StatusCode.UNAVAILABLE)
+    on.network.faults.add("alice.loop", "ListSwaps", refused, times=1_000)
+    async with on.worker():
+        run = await reconcile(on.temporal, Reconciliation(node="alice"))
+        report = await run.receipt()
+        assert list(report.not_compared) == [Book.SWAPS]
+        assert report.leases is not None
+    on.keep(run.id)
+
+
+async def _differing_a_lot(on: Recording) -> None:
+    """More than is handed over at once, and then more to compare: another run goes on."""
+    async with on.worker():
+        await asyncio.gather(*(_forgotten_invoice(on) for _ in range(HANDED_OVER_AT)))
+        for _ in range(PAGE):
+            on.network.issue("bob", value_msat=1_000)
+        run = await reconcile(on.temporal, Reconciliation(node="bob", grace_seconds=0))
+        report = await run.receipt()
+        assert report.kinds == {DifferenceKind.UNFOLLOWED_INVOICE: HANDED_OVER_AT}
+    on.keep(run.id)
+
+
+async def _forgotten_invoice(on: Recording) -> None:
+    created = await on.client.create_invoice(
+        InvoiceRequest(key=str(uuid.uuid4()), node="bob", amount_msat=Msat(1_000))
+    )
+    await on.temporal.get_workflow_handle(ids.invoice_id(created.payment_hash)).terminate()
+
+
 async def _relayed(on: Recording) -> None:
     invoice = await on.carol.invoice(AMOUNT_MSAT)
     async with on.worker():
@@ -83,6 +124,8 @@ SHAPES = (
     Shape("listening", _listening),
     Shape("reconciled-and-agreeing", _agreeing),
     Shape("reconciled-and-differing", _differing),
+    Shape("reconciled-without-loopd", _without_loopd),
+    Shape("reconciled-in-several-runs", _differing_a_lot, impatient=True),
     Shape("relayed", _relayed),
     Shape("not-relayed", _not_relayed),
     Shape("relay-that-nobody-pays", _relay_that_nobody_pays),

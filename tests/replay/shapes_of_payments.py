@@ -153,6 +153,26 @@ async def _failed_then_settled(on: Recording) -> None:
         await on.ends(S.SUCCEEDED)
 
 
+async def _waited_for_liquidity(on: Recording) -> None:
+    """Bob is to be paid more than alice has; then he pays her, and has it back."""
+    bob = on.network.nodes["bob"]
+    has_sat = sum(channel.local_balance for channel in await on.alice.channels())
+    invoice = await bob.invoice((has_sat + 100_000) * 1_000)
+
+    async def pays_alice(sat: int) -> None:
+        to_alice = await on.alice.invoice(sat * 1_000)
+        paid = await bob.pay(to_alice.payment_request)
+        assert paid.status == lightning_pb2.Payment.SUCCEEDED
+
+    async with on.worker():
+        payment = await on.pay(invoice=invoice.payment_request, wait_for_liquidity_seconds=600)
+        await on.comes_to(S.AWAITING_LIQUIDITY)
+        await pays_alice(400_000)
+        await payment._handle.signal("liquidity_moved")
+        await on.ends(S.SUCCEEDED)
+    await pays_alice(has_sat - 300_000)
+
+
 async def _canceled_between_attempts(on: Recording) -> None:
     invoice = await on.carol.invoice(50_000_000)
     on.network.faults.end_next_payment("alice", NO_ROUTE)
@@ -234,10 +254,12 @@ SHAPES: tuple[Shape, ...] = (
     Shape("refused-by-the-node", _refused_by_the_node),
     Shape("failed-for-good", _failed_for_good),
     Shape("failed-then-settled", _failed_then_settled),
+    Shape("waited-for-liquidity", _waited_for_liquidity),
     Shape("canceled-between-attempts", _canceled_between_attempts),
     Shape("canceled-in-flight", _canceled_in_flight),
     Shape("canceled-in-temporal", _canceled_in_temporal),
     Shape("delegated", _delegated),
     Shape("uncertain", _uncertain),
     Shape("continued-as-new", _continued_as_new, impatient=True),
+    Shape("waited-for-liquidity-over-runs", _waited_for_liquidity, impatient=True),
 )

@@ -13,16 +13,22 @@ import sys
 from base64 import b64decode
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 from temporalio.client import WorkflowHistory
 from temporalio.worker import Replayer
 from temporalio.workflow import NondeterminismError, SandboxImportNotificationPolicy
 
+import workflows.budget
 import workflows.create_invoice
 import workflows.event
 import workflows.invoice
 import workflows.payment
+import workflows.payment_budget
+import workflows.payment_dispatch
+import workflows.rebalance
+import workflows.turn_keeping
 from tests.replay.shapes import SHAPES
 from worker import WORKFLOWS
 from workflows.payment import PaymentWorkflow
@@ -37,18 +43,38 @@ CHANGES = {
         "                case PaymentState.REQUESTED:\n",
         "                case PaymentState.REQUESTED:\n" + " " * 20 + "await workflow.sleep(1)\n",
     ),
-    "payment, another activity": (
+    "payment, a pause before it follows": (
         workflows.payment,
-        "            FOLLOW_PAYMENT,\n            Follow(",
-        "            DISPATCH_PAYMENT,\n            Follow(",
+        "        following = payment_following.start(",
+        "        await workflow.sleep(1)\n        following = payment_following.start(",
     ),
     "payment, a search attribute less": (
         workflows.payment,
         "        workflow.upsert_search_attributes(updates)\n",
         "",
     ),
-    "payment, a shorter fast path": (
+    "payment, a budget that is not told the end": (
         workflows.payment,
+        "        await self._budgets.settle()\n",
+        "",
+    ),
+    "payment, a budget that is asked twice": (
+        workflows.payment_budget,
+        "            granted, refusal = await self._ask()\n",
+        "            granted, refusal = await self._ask()\n" * 2,
+    ),
+    "budget, a search attribute less": (
+        workflows.budget,
+        "if view.state is self._shown:",
+        "if True:",
+    ),
+    "payment, another activity": (
+        workflows.payment_dispatch,
+        "import DISPATCH_PAYMENT, ",
+        "import FOLLOW_PAYMENT as DISPATCH_PAYMENT, ",
+    ),
+    "payment, a shorter fast path": (
+        workflows.payment_dispatch,
         "if dispatched.outcome not in {DispatchOutcome.UNCERTAIN, DispatchOutcome.NOT_HERE}:",
         "if dispatched.outcome is DispatchOutcome.LAPSED:",
     ),
@@ -67,16 +93,31 @@ CHANGES = {
         "            return await call_local(CREATE_INVOICE, asked, summary=summary)\n",
         "            pass\n",
     ),
+    "rebalance, no look before an attempt": (
+        workflows.rebalance,
+        "            await self._renew(turn)\n            await self._look()\n",
+        "            await self._renew(turn)\n",
+    ),
+    "turn_keeping, nobody is told who waits": (
+        workflows.turn_keeping,
+        "(self._tell(h, WANTED, word) for h, word in news.items())",
+        "(self._tell(h, WANTED, word) for h, word in ())",
+    ),
     "event, a pause before the first try": (
         workflows.event,
         "        self._fire(name, DeliveryEvent.TURN_CAME)\n",
         "        self._fire(name, DeliveryEvent.TURN_CAME)\n        await workflow.sleep(1)\n",
     ),
 }
+# What a workflow's module was divided into, and by which name the change finds it.
+PART_OF = {
+    workflows.payment_dispatch: workflows.payment,
+    workflows.payment_budget: workflows.payment,
+}
 A_NODE_IN_A_WORKFLOW = (
     workflows.payment,
-    "import asyncio\n",
-    "import asyncio\nimport nodes.registry\n",
+    "from datetime import datetime, timedelta\n",
+    "from datetime import datetime, timedelta\nimport nodes.registry\n",
 )
 
 # Beside what is pure, a workflow may import the other modules of its own folder. (The one
@@ -148,18 +189,27 @@ async def test_a_workflow_imports_what_is_pure_and_nothing_else() -> None:
 @pytest.fixture
 def changed(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[type]:
     """A workflow from a copy of its module with one change, importable by the sandbox too."""
-    module, old, new = request.param
-    source = Path(module.__file__).read_text()
-    assert old in source, "the change does not fit the code any more"
-    name = module.__name__.replace("workflows.", "changed_")
-    (tmp_path / f"{name}.py").write_text(source.replace(old, new))
-    [workflow] = [each for each in WORKFLOWS if each.__module__ == module.__name__]
+    changed, old, new = request.param
+    whole = PART_OF.get(changed, changed)
+    for module in {changed, whole}:
+        source = Path(module.__file__).read_text()
+        if module is changed:
+            assert old in source, "the change does not fit the code any more"
+            source = source.replace(old, new)
+        source = source.replace(f"from {changed.__name__} import", f"from {_copy(changed)} import")
+        (tmp_path / f"{_copy(module)}.py").write_text(source)
+    [workflow] = [each for each in WORKFLOWS if each.__module__ == whole.__name__]
     sys.path.insert(0, str(tmp_path))
     try:
-        yield getattr(importlib.import_module(name), workflow.__name__)
+        yield getattr(importlib.import_module(_copy(whole)), workflow.__name__)
     finally:
         sys.path.remove(str(tmp_path))
-        del sys.modules[name]
+        for module in {changed, whole}:
+            del sys.modules[_copy(module)]
+
+
+def _copy(module: ModuleType) -> str:
+    return module.__name__.replace("workflows.", "changed_")
 
 
 @pytest.mark.parametrize("changed", CHANGES.values(), ids=CHANGES, indirect=True)

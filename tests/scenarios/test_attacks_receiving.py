@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -12,7 +13,6 @@ from temporalio.client import Client, WorkflowHandle, WorkflowUpdateFailedError
 from temporalio.service import RPCError
 
 import worker
-from activities.events import Announcer
 from devnet.house import House
 from devnet.node import OPEN
 from devnet.receiver import Receiver
@@ -20,7 +20,7 @@ from devnet.simulated import SimulatedNetwork
 from devnet.simulated.faults import Refuse
 from devnet.temporal import TemporalServer
 from devnet.waiting import eventually
-from fulgurite import attributes, ids
+from fulgurite import attributes
 from fulgurite.errors import InvalidRequestError
 from fulgurite.events.catalogue import Event, EventType
 from fulgurite.identity import NodePubkey
@@ -30,9 +30,10 @@ from fulgurite.invoices.states import InvoiceState, LndInvoiceState
 from fulgurite.money import Msat
 from fulgurite.payments.requests import PaymentRequest
 from nodes.registry import Nodes
-from nodes.webhooks.sender import Webhooks
 from starter.client import FulguriteClient, keysend
 from starter.connect import connect
+from starter.invoice import Invoice
+from workflows import at_lnd
 from workflows.invoice import InvoiceWorkflow
 
 from .lone_invoice import ENDPOINT, HELD, LoneInvoice, word
@@ -232,51 +233,6 @@ async def test_a_cancellation_by_nobody_is_refused(temporal: Client) -> None:
     assert receipt["status"] == InvoiceState.CANCELED
 
 
-async def test_an_event_follows_the_last_one_that_somebody_wanted(temporal: Client) -> None:
-    """Behind one that nobody wanted, the next overtook what was still being delivered."""
-    invoice = LoneInvoice(HELD, hold={"decide_within_seconds": 1, "default": "SETTLE"})
-    invoice.unwanted = {EventType.INVOICE_UNDECIDED}
-    async with invoice.running(temporal) as handle:
-        await asyncio.wait_for(handle.result(), 30)
-
-    kinds = [each.type for each in invoice.told]
-    assert kinds == [
-        EventType.INVOICE_ACCEPTED,
-        EventType.INVOICE_UNDECIDED,
-        EventType.INVOICE_SETTLED,
-    ]
-    accepted, undecided, settled = invoice.told
-    assert (accepted.after, undecided.after) == (None, accepted.id)
-    assert settled.after == accepted.id
-
-
-def news(name: str, after: str | None) -> Event:
-    now = datetime.now(UTC)
-    unique = f"{name}-{round(now.timestamp() * 1e6)}"
-    return Event(
-        id=f"invoice-settled-{unique}",
-        type=EventType.INVOICE_SETTLED,
-        timestamp=now,
-        node="carol",
-        resource="invoice/x",
-        data={},
-        after=after,
-    )
-
-
-async def test_an_event_that_many_want_is_told(home: House, temporal: Client) -> None:
-    """Their names filled a line that Temporal limits, and nothing was told to anybody."""
-    shop = home.settings.webhooks["shop"]
-    many = {f"an-endpoint-with-a-rather-long-name-{n}": shop for n in range(30)}
-    webhooks = Webhooks(many)
-    happened = news("many", None)
-    emitted = await Announcer(temporal, webhooks).emit(happened)
-    await temporal.get_workflow_handle(ids.event_id(happened.id)).terminate()
-    await webhooks.close()
-
-    assert set(emitted.endpoints) == set(many)
-
-
 async def test_many_open_invoices_keep_no_order_from_being_carried_out(
     home: House, client: FulguriteClient, temporal: Client
 ) -> None:
@@ -293,6 +249,38 @@ async def test_many_open_invoices_keep_no_order_from_being_carried_out(
             await other.cancel(ADA)
             await reaches(other, InvoiceState.CANCELED)
     await nodes.close()
+
+
+async def test_many_held_invoices_are_all_decided_long_before_their_htlcs_expire(
+    home: House, client: FulguriteClient, temporal: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Invariant 8. Each is watched, and those that found no place had their clock alone."""
+    # Two minutes a block are for blocks that take ten.
+    monkeypatch.setattr(at_lnd, "_LOOK_A_BLOCK", timedelta(seconds=0.2))
+    few = home.settings.model_copy(update={"max_followed_payments": 2})
+    alice, carol = home.network.nodes["alice"], home.network.nodes["carol"]
+    patience = {"decide_within_seconds": 86_400}
+    async with working_as(temporal, few), AsyncExitStack() as payments:
+
+        async def held(blocks: int) -> tuple[Invoice, int]:
+            created, invoice = await issued(
+                client, to_hold(cltv_expiry_blocks=blocks, hold=patience)
+            )
+            await payments.enter_async_context(being_paid(alice, created))
+            view = await reaches(invoice, InvoiceState.ACCEPTED, timeout_seconds=90)
+            assert view.decide_before_height is not None
+            return invoice, view.decide_before_height
+
+        # These have time, and every place.
+        before = [await held(144) for _ in range(2)]
+        behind = [await held(48) for _ in range(3)]
+        due = max(height for _, height in behind)
+        await home.network.mine(due - (await carol.info()).block_height)
+        for invoice, _ in behind:
+            await reaches(invoice, InvoiceState.CANCELED, timeout_seconds=90)
+        for invoice, _ in before:
+            assert (await invoice.view()).state is InvoiceState.ACCEPTED
+            await invoice.cancel(ADA)
 
 
 @pytest.mark.usefixtures("working")
@@ -325,26 +313,6 @@ async def test_another_nodes_settlement_of_the_hash_settles_nothing_here(
     receipt = await invoice.receipt()
 
     assert receipt.status is InvoiceState.CANCELED
-
-
-async def test_two_nodes_settlements_of_one_hash_are_two_events(
-    home: House, temporal: Client
-) -> None:
-    """The first took the event's id, and the second was never told."""
-    webhooks = Webhooks(home.settings.webhooks)
-    announcer = Announcer(temporal, webhooks)
-    theirs = news("twice", None)
-    ours = theirs.model_copy(update={"node": "bob"})
-    for each in (theirs, ours, theirs, ours):
-        await announcer.emit(each)
-    found = []
-    for name in (theirs.id, f"{theirs.id}-bob"):
-        handle = temporal.get_workflow_handle(ids.event_id(name))
-        found.append((await handle.describe()).status)
-        await handle.terminate()
-    await webhooks.close()
-
-    assert len(found) == 2
 
 
 @pytest.mark.usefixtures("working")

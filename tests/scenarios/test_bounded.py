@@ -11,6 +11,7 @@ import pytest
 from devnet.house import House
 from devnet.node import ACCEPTED
 from devnet.temporal import TemporalServer
+from devnet.waiting import eventually
 from fulgurite import attributes, ids
 from fulgurite.payments.requests import Cancellation
 from fulgurite.payments.states import PaymentState
@@ -48,8 +49,10 @@ async def test_a_payment_carries_on_over_several_runs(impatient: House) -> None:
         first = (await handle.describe()).run_id
         stuck = await reaches(payment, PaymentState.STUCK)
         await payment.cancel(Cancellation(reason="for the next run to remember"))
-        described = await handle.describe()
-        assert described.run_id != first
+        # Told that it was heard before it carries on: the next run is a task away.
+        await eventually(
+            handle.describe, lambda described: described.run_id != first, what="the next run"
+        )
         await carol.settle(invoice)
         receipt = await payment.receipt()
         view = await payment.view()

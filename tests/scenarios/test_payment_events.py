@@ -139,6 +139,19 @@ async def test_a_payment_that_waits_for_a_person_is_told_and_what_they_say(
         assert await home.network.nodes["alice"].payment(invoice.payment_hash) is None
 
 
+async def test_a_payment_that_waits_for_liquidity_is_told_once_however_often_it_is_tried(
+    home: House, client: FulguriteClient, treasurer: Receiver
+) -> None:
+    # More than alice has; the second attempt is due after five seconds, the last after seven.
+    invoice = await home.network.nodes["bob"].invoice(90_000_000_000)
+    payment = await client.pay(to_pay(invoice, wait_for_liquidity_seconds=7))
+    receipt = await payment.receipt()
+    told, _ = await hears(treasurer, invoice, E.PAYMENT_AWAITING_LIQUIDITY, E.PAYMENT_FAILED)
+
+    assert PaymentView.model_validate(told.data).waits_until is not None
+    assert receipt.sends == 3
+
+
 @pytest.mark.usefixtures("working")
 async def test_where_nobody_asked_nothing_is_told_and_the_fast_path_costs_the_same(
     home: House, client: FulguriteClient, temporal: Client

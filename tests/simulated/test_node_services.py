@@ -37,9 +37,12 @@ async def test_mined_blocks_are_seen_by_all(network: SimulatedNetwork) -> None:
 async def test_channels_have_the_planned_balances(alice: LightningNode, bob: LightningNode) -> None:
     plan = topology.CHANNELS[0]
     channels = await alice.channels()
+    # As in lnd, what the commitment and its two anchors would cost the opener is not its own.
+    local_sat = plan.capacity_sat - plan.push_sat - 284 - 2 * 330
     assert [
         (c.active, c.initiator, c.capacity, c.local_balance, c.remote_balance) for c in channels
-    ] == [(True, True, plan.capacity_sat, plan.capacity_sat - plan.push_sat, plan.push_sat)] * 2
+    ] == [(True, True, plan.capacity_sat, local_sat, plan.push_sat)] * 2
+    assert {c.commit_fee for c in channels} == {284}
     assert len({c.chan_id for c in channels}) == len({c.channel_point for c in channels}) == 2
     assert {c.remote_pubkey for c in channels} == {(await bob.info()).identity_pubkey}
 

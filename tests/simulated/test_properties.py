@@ -178,8 +178,11 @@ class World:
 
 def _assert_idle(channel: lightning_pb2.Channel) -> None:
     assert not channel.pending_htlcs
-    # Each side's part of a satoshi is left out of what the node shows.
-    assert 0 <= channel.capacity - channel.local_balance - channel.remote_balance <= 1
+    # Each side's part of a satoshi is left out of what the node shows, and so is what the
+    # commitment and its anchors would cost.
+    reserved_sat = channel.commit_fee + 2 * 330
+    balances_sat = channel.local_balance + channel.remote_balance
+    assert 0 <= channel.capacity - reserved_sat - balances_sat <= 1
 
 
 FREE = ("alice", "bob")

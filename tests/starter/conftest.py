@@ -1,12 +1,8 @@
-"""What these tests share: the command, in this process and in one of its own."""
+"""What these tests share: merchants who are told of invoices, and a node that hangs."""
 
 from __future__ import annotations
 
-import asyncio
-import json
-import os
 import secrets
-import sys
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -14,14 +10,12 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import jsonschema
 import pytest
 from temporalio.client import Client
-from typer.testing import CliRunner, Result
 
 import worker
 from activities.events import Announcer
-from devnet.house import ROOT, House, endpoint
+from devnet.house import House, endpoint
 from devnet.receiver import Delivery, Receiver, new_secret
 from devnet.waiting import eventually
 from fulgurite import ids
@@ -32,40 +26,11 @@ from fulgurite.invoices.receipts import InvoiceReceipt
 from fulgurite.invoices.states import InvoiceState
 from nodes.registry import Nodes
 from nodes.webhooks.sender import Webhooks
-from settings import CONFIG_VARIABLE
-from starter.cli.main import app
 from starter.client import FulguriteClient
 from starter.event import Announcement
-from starter.schemas import FOLDER
 
-
-@dataclass(frozen=True)
-class Command:
-    """`fulgurite`, configured for the house."""
-
-    environment: dict[str, str]
-
-    async def __call__(self, *arguments: str, answer: str | None = None) -> Result:
-        """Runs it in this process. `answer` is what stdin holds; None: nothing, at once."""
-        return await asyncio.to_thread(
-            CliRunner(env=self.environment).invoke, app, list(arguments), input=answer
-        )
-
-    async def process(self, *arguments: str) -> asyncio.subprocess.Process:
-        """Starts it as a process of its own, to be interrupted."""
-        return await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "starter.cli", *arguments),
-            cwd=ROOT,
-            env=os.environ | self.environment,
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-        )
-
-
-@pytest.fixture
-def fulgurite(home: House) -> Command:
-    return Command({CONFIG_VARIABLE: str(home.config_path)})
+from .hanging import HangingNode
+from .hanging_workers import hanging_node
 
 
 @dataclass(frozen=True)
@@ -145,16 +110,13 @@ async def town(
         shop.answer = 200
 
 
+@pytest.fixture
+async def node(temporal: Client) -> AsyncIterator[HangingNode]:
+    """A node of which payments hang, instead of `working`: it has workers of its own."""
+    async with hanging_node(temporal) as hanging:
+        yield hanging
+
+
 def states(receipt: EventReceipt) -> dict[str, str]:
     """Endpoint → how its delivery stands."""
     return {each.endpoint: str(each.state) for each in receipt.deliveries}
-
-
-def valid(text: str, name: str) -> Any:
-    """The JSON document, valid by the published schema `name`."""
-    schema = json.loads((FOLDER / f"{name}.schema.json").read_text())
-    document = json.loads(text)
-    jsonschema.validate(
-        document, schema, format_checker=jsonschema.Draft202012Validator.FORMAT_CHECKER
-    )
-    return document

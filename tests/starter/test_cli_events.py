@@ -8,9 +8,10 @@ import pytest
 
 from devnet.waiting import eventually
 from fulgurite.events.catalogue import EventType
+from tests.commands import Command, valid
 from tests.scenarios.telling import SIMULATED_ONLY
 
-from .conftest import Command, Town, states, valid
+from .conftest import Town, states
 
 pytestmark = SIMULATED_ONLY
 
@@ -87,6 +88,7 @@ async def test_dead_letters_are_listed_with_their_problem_and_replayed_after_a_y
     before = states(await told.view())
     done = await fulgurite(*replay, answer="y\n")
     after = states(await told.receipt())
+    await listed(fulgurite, told.event_id, "--state", "delivered")
     again = await fulgurite(*replay, "--force")
 
     assert told.event_id in dead.stdout

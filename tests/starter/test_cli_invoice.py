@@ -18,15 +18,15 @@ from fulgurite.invoices.requests import InvoiceCancellation
 from fulgurite.invoices.states import InvoiceState
 from starter.cli import invoices
 from starter.client import FulguriteClient
+from tests.commands import Command, valid
 from tests.scenarios.receiving import being_paid, reaches, to_hold, to_receive
 from tests.scenarios.telling import SIMULATED_ONLY
-
-from .conftest import Command, valid
 
 pytestmark = SIMULATED_ONLY
 
 NOBODY = "00" * 32
 AT_CAROL = ("--node", "carol", "--amount-sat", "20000")
+FALLBACK_ADDRESS = "bcrt1qw508d6qejxtdg4y5r3zarvary0c5xw7kygt080"
 
 
 def new_key() -> str:
@@ -76,6 +76,7 @@ async def test_every_option_reaches_the_request(fulgurite: Command) -> None:
         *("invoice", "create", "--node", "carol", "--any-amount", "--key", key, "--json"),
         *("--description-hash", "ab" * 32, "--expiry", "15m", "--late-watch", "2h"),
         *("--private", "--cltv-blocks", "150", "--metadata", "order=17", "--metadata", "of=a=b"),
+        *("--fallback-address", FALLBACK_ADDRESS),
         *("--hold", "amount", "--hold-min-sat", "5", "--hold-max-sat", "7"),
         *("--hold-for", "10m", "--hold-default", "settle", "--notify-workflow", "shop/17"),
     )
@@ -90,7 +91,7 @@ async def test_every_option_reaches_the_request(fulgurite: Command) -> None:
         "description_hash": "ab" * 32,
         "expiry_seconds": 900,
         "private_channels": True,
-        "fallback_address": None,
+        "fallback_address": FALLBACK_ADDRESS,
         "cltv_expiry_blocks": 150,
         "hold": {
             "decide_by": "AMOUNT",

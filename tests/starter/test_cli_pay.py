@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import signal
 
@@ -12,9 +11,8 @@ from devnet.house import House
 from devnet.node import ACCEPTED
 from fulgurite.payments.states import PaymentState
 from starter.client import FulguriteClient
+from tests.commands import Command, until_it_says, valid
 from tests.scenarios.telling import SIMULATED_ONLY, assert_nothing_moved, reaches
-
-from .conftest import Command, valid
 
 pytestmark = [SIMULATED_ONLY, pytest.mark.usefixtures("working")]
 
@@ -80,6 +78,7 @@ async def test_every_option_reaches_the_request(home: House, fulgurite: Command)
         *("--outgoing-channel", str(channels[0].chan_id)),
         *("--timeout", "30", "--deadline", "40", "--stuck-after", "50"),
         *("--approval-above-sat", "10000", "--approval-expires", "60"),
+        *("--wait-for-liquidity", "20"),
     )
     receipt = valid(result.stdout, "outcome")["receipt"]
 
@@ -178,19 +177,19 @@ async def test_not_waiting_ends_with_4_and_a_second_command_joins(
         "pay", invoice.payment_request, *FROM_ALICE, "--force", "--no-wait", "--json"
     )
     left = valid(first.stdout, "outcome")
-    joined = asyncio.create_task(
-        fulgurite("pay", invoice.payment_request, *FROM_ALICE, "--force", "--json")
+    second = await fulgurite.process(
+        "pay", invoice.payment_request, *FROM_ALICE, "--force", "--json"
     )
+    await until_it_says(second, "joined it")
     await carol.wait_for_invoice(invoice, ACCEPTED)
     await carol.settle(invoice)
-    second = await joined
-    outcome = valid(second.stdout, "outcome")
+    stdout, _ = await second.communicate()
+    outcome = valid(stdout.decode(), "outcome")
 
     assert first.exit_code == 4
     assert (left["attached"], left["receipt"]) == (False, None)
-    assert second.exit_code == 0
+    assert second.returncode == 0
     assert outcome["attached"] is True
-    assert "joined it" in second.stderr
 
 
 async def test_ctrl_c_leaves_the_payment_under_way(

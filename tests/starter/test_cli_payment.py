@@ -15,9 +15,8 @@ from fulgurite.payments.states import PaymentState
 from fulgurite.sealing import SealingKey, UnsealingKey
 from starter.cli import payments
 from starter.client import FulguriteClient
+from tests.commands import Command, valid
 from tests.scenarios.telling import SIMULATED_ONLY, assert_nothing_moved, reaches, to_pay
-
-from .conftest import Command, valid
 
 pytestmark = SIMULATED_ONLY
 

@@ -24,8 +24,8 @@ from starter.errors import (
     VerdictUnknownError,
     WorkerUnavailableError,
 )
-from starter.listing import PaymentSummary
 from starter.payment import Payment
+from starter.summaries import PaymentSummary
 from tests.scenarios.telling import SIMULATED_ONLY, reaches, to_pay
 from workflows.payment import PaymentWorkflow
 

@@ -18,8 +18,8 @@ from fulgurite.identity import PaymentHash
 from starter.client import FulguriteClient
 from starter.errors import NotRetainedError, TemporalUnavailableError, VerdictUnknownError
 from starter.event import Announcement, Replayed
-from starter.listing import EventState, EventSummary
 from starter.replay import replay_each
+from starter.summaries import EventState, EventSummary
 from tests.scenarios.telling import SIMULATED_ONLY
 
 from .conftest import Town, states

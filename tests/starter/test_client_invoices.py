@@ -21,7 +21,7 @@ from starter import handle as handle_module
 from starter import invoice as invoice_module
 from starter.client import FulguriteClient
 from starter.errors import NotPaidError, NotRetainedError, WorkerUnavailableError
-from starter.listing import InvoiceSummary
+from starter.summaries import InvoiceSummary
 from tests.scenarios.receiving import being_paid, reaches, to_hold, to_receive, working_as
 from tests.scenarios.telling import SIMULATED_ONLY
 from workflows.create_invoice import CreateInvoiceWorkflow

@@ -21,20 +21,25 @@ from devnet.house import ROOT, House
 from devnet.waiting import eventually
 from docs import generate
 from fulgurite import attributes, errors, ids
+from fulgurite.channels.states import CloseState
 from fulgurite.errors import InvalidRequestError
 from fulgurite.events.catalogue import EventType
-from fulgurite.payments.states import PAYMENT
+from fulgurite.payments.states import PAYMENT, PaymentStatus
+from fulgurite.stuck.states import LadderState
 from starter.cli.exits import MEANINGS
 from starter.cli.main import app
 from starter.client import FulguriteClient
 from starter.schemas import FOLDER
+from tests.commands import valid
 from tests.scenarios.telling import SIMULATED_ONLY
 
-from .conftest import valid
+from .hanging import HangingNode, climbs, closes
 
 API = (FOLDER / "README.md").read_text()
 INVOICES = (ROOT / "docs" / "invoices.md").read_text()
 EVENTS = (ROOT / "docs" / "events.md").read_text()
+STUCK = (ROOT / "docs" / "stuck.md").read_text()
+CHANNELS = (ROOT / "docs" / "channels.md").read_text()
 CLI = (ROOT / "docs" / "cli.md").read_text()
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 SECTION = re.compile(r"^## `fulgurite (.*?)`\n(.*?)(?=^## |\Z)", re.MULTILINE | re.DOTALL)
@@ -60,8 +65,9 @@ async def test_the_examples_for_the_temporal_cli_pay_an_invoice(home: House) -> 
     await run(start)  # once more: it joins
     assert "AWAITING_APPROVAL" in await run(approve)
     receipt = json.loads(await run(result))["result"]
-    assert receipt["warnings"] is None, "the temporal CLI's form of an empty list; said there"
-    receipt["warnings"] = []
+    for lists in ("warnings", "budgets"):
+        assert receipt[lists] is None, "the temporal CLI's form of an empty list; said there"
+        receipt[lists] = []
     valid(json.dumps(receipt), "receipt")
     assert (receipt["status"], receipt["initiated_by_this_run"]) == ("SUCCEEDED", True)
     await eventually(
@@ -120,6 +126,43 @@ async def test_the_examples_in_python_receive_hold_and_replay(
     await in_python(watch, names)
     await paying
     assert names["view"].state == "SETTLED"
+
+
+@SIMULATED_ONLY
+async def test_the_examples_in_python_end_what_hangs(
+    node: HangingNode, client: FulguriteClient
+) -> None:
+    begin, decide = (
+        each.replace('"alice"', f'"{node.name}"') for each in examples(STUCK, "python")
+    )
+    payment_hash, point = node.hangs()
+    names: dict[str, Any] = {"client": client, "payment_hash": payment_hash}
+    await in_python(begin, names)
+    deciding = asyncio.create_task(in_python(decide, names))
+    await climbs(names["ladder"], LadderState.CONFIRMING)
+    node.confirms(point)
+    node.ends(payment_hash, PaymentStatus.FAILED)
+    node.sweeps(point)
+    await deciding
+
+    assert names["receipt"].status == "RESOLVED_ON_CHAIN"
+
+
+@SIMULATED_ONLY
+async def test_the_example_in_python_closes_a_channel(
+    node: HangingNode, client: FulguriteClient
+) -> None:
+    [close] = examples(CHANNELS, "python")
+    point = node.channel()
+    names: dict[str, Any] = {"client": client, "channel_point": point}
+    closing = asyncio.create_task(in_python(close.replace('"alice"', f'"{node.name}"'), names))
+    await eventually(lambda: asyncio.sleep(0, node.asked), what="the order")
+    await closes(await client.channel_close(point), CloseState.WAITING_CLOSE)
+    node.confirms(point)
+    node.sweeps(point)
+    await closing
+
+    assert names["receipt"].status == "CLOSED"
 
 
 def test_the_generated_parts_are_fresh() -> None:

@@ -125,7 +125,13 @@ async def test_a_stream_in_trouble_loses_nothing(shop: Shop, fault: Fault) -> No
 
 async def test_a_node_that_restarts_while_it_is_paid_loses_nothing(shop: Shop) -> None:
     async with shop.listening() as listener:
-        for _ in range(3):
+
+        async def lost() -> int:
+            return listener.listened.reconnections
+
+        for restarts in range(3):
+            # It says that it listens until it has noticed.
+            await eventually(lost, restarts.__le__, what="a connection that was lost")
             await is_listening(listener)
             invoices = [shop.issue() for _ in range(MANY // 10)]
             for each in invoices[::2]:

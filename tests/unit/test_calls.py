@@ -13,6 +13,7 @@ from activities.events import EventActivities
 from activities.heartbeats import HEARTBEAT_TIMEOUT
 from activities.invoices import InvoiceActivities
 from activities.listening import InvoiceListening
+from activities.other_books import OtherBooksActivities
 from activities.payments import PaymentActivities
 from activities.reconciliation import ReconciliationActivities
 from activities.relays import RelayActivities
@@ -34,6 +35,7 @@ HANDS = (
     RelayActivities,
     EventActivities,
     ReconciliationActivities,
+    OtherBooksActivities,
 )
 IMPLEMENTED = {
     definition.name: method

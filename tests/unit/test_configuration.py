@@ -87,6 +87,7 @@ def test_the_environment_goes_before_the_file_and_completes_it(
         ("temporal_adress = 'x'", "temporal_adress"),
         ("log_level = 'verbose-s3cret'", "log_level"),
         ("max_followed_payments = 0", "max_followed_payments"),
+        ("max_cached_workflows = 0", "max_cached_workflows"),
         ("[nodes.alice]\nnetwork = 's3cret'\ntls_cert_path = 'x'", "nodes.alice.network"),
         ("[nodes.alice]\nnetwork = 'regtest'", "tls_cert_path"),
         ("[nodes.alice]\nmacaroon = 's3cret'", "nodes.alice.macaroon"),

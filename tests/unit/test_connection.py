@@ -237,3 +237,30 @@ async def test_a_node_without_its_pay_macaroon_is_not_paid_from(
             nodes.payments("alice")
     finally:
         await nodes.close()
+
+
+async def test_who_may_look_may_not_close_and_who_closes_has_to_look(
+    network: SimulatedNetwork,
+) -> None:
+    macaroons = network.nodes["alice"].macaroon_dir
+    held = {role: macaroons / f"{role}.macaroon" for role in ("observe", "close")}
+    nodes = Nodes(
+        {
+            "watched": config(network, macaroon_dir=None, macaroons={"observe": held["observe"]}),
+            "blind": config(network, macaroon_dir=None, macaroons={"close": held["close"]}),
+            "both": config(network, macaroon_dir=None, macaroons=held),
+        }
+    )
+    try:
+        assert nodes.observing() == ["watched", "both"]
+        assert nodes.closing_nodes() == ["both"]
+        for name in ("watched", "both"):
+            tip = await nodes.chain(name).tip()
+            assert (await nodes.channels(name).tip()) == tip
+        with pytest.raises(CredentialError, match="no close macaroon"):
+            nodes.closing("watched")
+        with pytest.raises(CredentialError, match="no observe macaroon"):
+            nodes.closing("blind")
+        assert nodes.closing("both") is nodes.closing("both")
+    finally:
+        await nodes.close()

@@ -6,6 +6,7 @@ import asyncio
 from collections import defaultdict
 from datetime import timedelta
 from typing import Any
+from unittest import mock
 
 from fulgurite.events.calls import SEND_WEBHOOK, Posted, Posting, Turn
 from fulgurite.events.delivery import (
@@ -17,7 +18,7 @@ from fulgurite.events.delivery import (
     Recipient,
 )
 from tests.properties.clock import EPOCH
-from tests.unit.stage import World, failed, play
+from tests.unit.stage import Stage, World, failed, play
 from tests.unit.test_event_delivery import settled
 from workflows import calling, event, metrics
 from workflows.event import EventWorkflow
@@ -33,10 +34,13 @@ class Endpoints:
         self.failures = failures
         self.answers_after_seconds: defaultdict[str, float] = defaultdict(float)
         self.error = "DeliveryError"
+        self.problem = "it did not work"
         self.tries: list[str] = []
         # An operator who cannot wait, so many seconds after a try began, by the try's number.
         self.hurried_after_seconds: dict[int, float] = {}
         self.workflow: EventWorkflow
+        # What the Temporal UI showed, one after another.
+        self.shown: list[str] = []
 
     async def answer(self, name: str, ask: Any) -> Posted:
         assert name == SEND_WEBHOOK.name
@@ -48,12 +52,15 @@ class Endpoints:
             asyncio.get_running_loop().call_later(hurried, self._hurry, ask.endpoint)
         await asyncio.sleep(self.answers_after_seconds[ask.endpoint])
         if self.tries.count(ask.endpoint) <= self.failures[ask.endpoint]:
-            raise failed(self.error)
+            raise failed(self.error, self.problem)
         return Posted(status=200, milliseconds=1)
 
     def _hurry(self, name: str) -> None:
         # By its class: the SDK's type of a bound update wants the workflow again.
         EventWorkflow.send_now(self.workflow, name)
+
+    def _show(self, details: str) -> None:
+        self.shown.append(details)
 
     def told(self) -> dict[str, DeliveryStatus]:
         """How each delivery ended."""
@@ -65,7 +72,8 @@ class Endpoints:
             self.workflow = EventWorkflow(order)
             return await self.workflow.run(order)
 
-        receipt = play(World(self.answer), f"event/{NEWS.id}", (calling, event, metrics), story)
+        with mock.patch.object(Stage, "set_current_details", lambda _, text: self._show(text)):
+            receipt = play(World(self.answer), f"event/{NEWS.id}", (calling, event, metrics), story)
         assert isinstance(receipt, EventReceipt)
         return {each.endpoint: each for each in receipt.deliveries}
 
@@ -76,6 +84,38 @@ def test_an_endpoint_that_failed_is_told_by_a_later_try() -> None:
     assert (told.state, told.tries) == (DeliveryState.DELIVERED, len(PAUSES) + 1)
     assert told.delivered_at is not None
     assert told.delivered_at > EPOCH + 3 * DAY
+
+
+def test_operators_see_every_try_of_every_endpoint() -> None:
+    """In the Temporal UI, while it goes on."""
+    endpoints = Endpoints(deaf=1_000, shop=1)
+    endpoints.told()
+    deaf = [row_of("deaf", details) for details in endpoints.shown]
+    tries = [int(tries) for _, _, tries, _, _ in deaf]
+
+    assert f"### {NEWS.type}\n`{NEWS.resource}`" in endpoints.shown[-1]
+    assert sorted(set(tries)) == list(range(len(PAUSES) + 2))
+    assert tries == sorted(tries)
+    _, state, _, next_try, problem = next(row for row in deaf if row[2] == "1" and row[3])
+    assert (state, problem) == (DeliveryState.SENDING, "it did not work")
+    assert f"{EPOCH + PAUSES[0]:%m-%d %H:%M:%S}" <= next_try
+    assert next_try <= f"{EPOCH + 1.2 * PAUSES[0]:%m-%d %H:%M:%S}"
+    assert deaf[-1] == ["deaf", DeliveryState.DEAD, str(len(PAUSES) + 1), "", "it did not work"]
+    assert row_of("shop", endpoints.shown[-1])[1:4] == [DeliveryState.DELIVERED, "2", ""]
+
+
+def test_a_problem_breaks_no_table() -> None:
+    endpoints = Endpoints(shop=1)
+    endpoints.problem = "503 | try\nlater"
+    endpoints.told()
+
+    assert any(row_of("shop", details)[4] == "503 / try later" for details in endpoints.shown)
+
+
+def row_of(endpoint: str, details: str) -> list[str]:
+    """Endpoint, state, tries, next try, last problem."""
+    [row] = [line for line in details.splitlines() if line.startswith(f"| {endpoint} |")]
+    return [cell.strip() for cell in row.strip("|").split("|")]
 
 
 def test_what_no_try_could_deliver_is_dead_after_days_and_says_why() -> None:

@@ -80,7 +80,7 @@ def test_programmers_read_msat() -> None:
 
 @given(amounts, st.integers(min_value=0, max_value=1_000_000))
 def test_a_limit_in_ppm_rounds_down_and_never_up(amount: int, ppm: int) -> None:
-    limit = FeeLimit(ppm=ppm).of(Msat(amount))
+    limit = int(FeeLimit(ppm=ppm).of(Msat(amount)))
 
     assert limit * 1_000_000 <= amount * ppm < (limit + 1) * 1_000_000
 

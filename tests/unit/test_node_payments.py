@@ -11,7 +11,7 @@ from fulgurite.identity import Preimage
 from fulgurite.money import FeeLimit, Msat
 from fulgurite.payments.requests import PaymentRequest, understand
 from fulgurite.payments.states import FailureReason, PaymentStatus
-from nodes.lnd.payments import KEYSEND_RECORD, NodePayment, _node_payment, _send_request
+from nodes.lnd.payments import KEYSEND_RECORD, NodePayment, _send_request, node_payment
 from protos.lnrpc import lightning_pb2
 from protos.routerrpc import router_pb2
 from tests.unit.invoices import PAYEE_PUBKEY, written
@@ -28,7 +28,7 @@ def sent_for(
 
 
 def told(**fields: Any) -> NodePayment:
-    return _node_payment("alice", Payment(**fields))
+    return node_payment("alice", Payment(**fields))
 
 
 def attempt(status: Attempt.HTLCStatus.ValueType, *, expiry: int = 0, ended_ns: int = 0) -> Attempt:

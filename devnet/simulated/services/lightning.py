@@ -6,15 +6,13 @@ import hashlib
 import secrets
 from collections.abc import AsyncIterator
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
-import bech32
 import grpc
 
 from devnet.simulated.errors import RpcError
 from devnet.simulated.invoice_terms import read_terms
 from devnet.simulated.marshal import (
-    channel_message,
+    forwarding_message,
     invoice_message,
     payment_message,
     route_hint_messages,
@@ -23,29 +21,31 @@ from devnet.simulated.openings import DEFAULT_POLICY
 from devnet.simulated.paging import PageQuery
 from devnet.simulated.payment_requests import NETWORK
 from devnet.simulated.requests import HASH_BYTES
+from devnet.simulated.services.backups import BackupsService
+from devnet.simulated.services.channels import ChannelsService
+from devnet.simulated.services.routes import RoutesService
+from devnet.simulated.services.wallet import WalletService
 from protos.lnrpc import lightning_pb2
 
-if TYPE_CHECKING:
-    from devnet.simulated.node import SimulatedNode
+# Nobody listens there: links are made without a wire.
+PEER_ADDRESS = "127.0.0.1:9735"
 
 VERSION = "0.21.2-beta commit=v0.21.2-beta"
 
 
-class LightningService:
-    def __init__(self, node: SimulatedNode) -> None:
-        self._node = node
-
+class LightningService(ChannelsService, WalletService, BackupsService, RoutesService):
     async def get_info(self, _: lightning_pb2.GetInfoRequest) -> lightning_pb2.GetInfoResponse:
         node = self._node
-        channels = node.graph.channels_of(node.name)
+        channels = node.closures.open_channels()
         return lightning_pb2.GetInfoResponse(
             version=VERSION,
             identity_pubkey=node.public_key,
             alias=node.name,
-            num_active_channels=sum(channel.active for channel in channels),
+            num_active_channels=sum(channel.is_linked for channel in channels),
             num_peers=len(node.graph.peers_of(node.name)),
-            block_height=node.chain.height,
-            synced_to_chain=True,
+            block_height=node.view.height,
+            block_hash=node.view.tip.block_hash,
+            synced_to_chain=node.view.is_synced,
             synced_to_graph=True,
             chains=[lightning_pb2.Chain(network=NETWORK)],
         )
@@ -88,17 +88,19 @@ class LightningService:
             total_num_payments=payments.count if request.count_total_payments else 0,
         )
 
-    async def list_channels(
-        self, request: lightning_pb2.ListChannelsRequest
-    ) -> lightning_pb2.ListChannelsResponse:
-        name, graph = self._node.name, self._node.graph
-        return lightning_pb2.ListChannelsResponse(
-            channels=[
-                channel_message(channel, name, graph)
-                for channel in graph.channels_of(name)
-                if (channel.active or not request.active_only)
-                and request.peer.hex() in ("", graph.public_key_of(channel.other(name)))
-            ]
+    async def forwarding_history(
+        self, request: lightning_pb2.ForwardingHistoryRequest
+    ) -> lightning_pb2.ForwardingHistoryResponse:
+        found, offset = self._node.forwards.page(
+            self._node.name,
+            request.start_time,
+            request.end_time,
+            request.index_offset,
+            request.num_max_events,
+        )
+        return lightning_pb2.ForwardingHistoryResponse(
+            forwarding_events=[forwarding_message(each) for each in found],
+            last_offset_index=offset,
         )
 
     async def list_peers(
@@ -107,7 +109,7 @@ class LightningService:
         graph = self._node.graph
         return lightning_pb2.ListPeersResponse(
             peers=[
-                lightning_pb2.Peer(pub_key=graph.public_key_of(peer), address="127.0.0.1:9735")
+                lightning_pb2.Peer(pub_key=graph.public_key_of(peer), address=PEER_ADDRESS)
                 for peer in graph.peers_of(self._node.name)
             ]
         )
@@ -115,25 +117,16 @@ class LightningService:
     async def get_node_info(self, request: lightning_pb2.NodeInfoRequest) -> lightning_pb2.NodeInfo:
         name = self._known_peer(request.pub_key)
         return lightning_pb2.NodeInfo(
-            node=lightning_pb2.LightningNode(pub_key=request.pub_key, alias=name),
-            num_channels=sum(not c.private for c in self._node.graph.channels_of(name)),
+            node=lightning_pb2.LightningNode(
+                pub_key=request.pub_key,
+                alias=name,
+                addresses=[lightning_pb2.NodeAddress(network="tcp", addr=PEER_ADDRESS)],
+            ),
+            num_channels=sum(
+                not (channel.private or channel.is_spent)
+                for channel in self._node.graph.channels_of(name)
+            ),
         )
-
-    async def wallet_balance(
-        self, _: lightning_pb2.WalletBalanceRequest
-    ) -> lightning_pb2.WalletBalanceResponse:
-        coins_sat = self._node.openings.wallet_sat(self._node.name)
-        return lightning_pb2.WalletBalanceResponse(
-            total_balance=coins_sat, confirmed_balance=coins_sat
-        )
-
-    async def new_address(
-        self, _: lightning_pb2.NewAddressRequest
-    ) -> lightning_pb2.NewAddressResponse:
-        """An address that nobody has the key of: coins here do not move by addresses."""
-        address = bech32.encode("bcrt", 0, secrets.token_bytes(20))
-        assert address is not None, "20 bytes are a witness program"
-        return lightning_pb2.NewAddressResponse(address=address)
 
     async def open_channel_sync(
         self, request: lightning_pb2.OpenChannelRequest
@@ -205,11 +198,17 @@ class LightningService:
     async def connect_peer(
         self, request: lightning_pb2.ConnectPeerRequest
     ) -> lightning_pb2.ConnectPeerResponse:
+        graph, here = self._node.graph, self._node.name
         peer = self._known_peer(request.addr.pubkey)
-        if self._node.graph.connected(self._node.name, peer):
-            raise RpcError(f"already connected to peer: {request.addr.pubkey}@127.0.0.1:9735")
-        self._node.graph.join(self._node.name, peer)
-        return lightning_pb2.ConnectPeerResponse(status=f"connection to {peer} initiated")
+        address = f"{request.addr.pubkey}@{request.addr.host}"
+        if peer == here:
+            raise RpcError("cannot make connection to self")
+        if peer in graph.peers_of(here):
+            raise RpcError(f"already connected to peer: {address}")
+        # One that shall last is promised at once, and kept when the peer is there.
+        if not graph.join(here, peer) and not request.perm:
+            raise RpcError(f"dial tcp {request.addr.host}: connect: connection refused")
+        return lightning_pb2.ConnectPeerResponse(status=f"connection to {address} initiated")
 
     async def disconnect_peer(
         self, request: lightning_pb2.DisconnectPeerRequest

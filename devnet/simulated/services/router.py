@@ -8,9 +8,10 @@ from collections.abc import AsyncIterator
 import grpc
 
 from devnet.simulated.errors import RpcError
+from devnet.simulated.given_routes import read_route
 from devnet.simulated.graph import Graph
 from devnet.simulated.htlc_events import HtlcEvents
-from devnet.simulated.marshal import payment_message
+from devnet.simulated.marshal import attempt_message, payment_message
 from devnet.simulated.payment_requests import PaymentRequestCodec
 from devnet.simulated.payments import OutgoingPayment, PaymentEngine
 from devnet.simulated.requests import HASH_BYTES, read_intent
@@ -43,6 +44,37 @@ class RouterService:
         self._engine.launch(payment)
         async for update in updates:
             yield update
+
+    async def send_to_route_v2(
+        self, request: router_pb2.SendToRouteRequest
+    ) -> lightning_pb2.HTLCAttempt:
+        """Answers when the HTLC is resolved; who does not wait for that stops nothing."""
+        intent, route = read_route(request, self._graph, self._own_key)
+        if request.skip_temp_err and not intent.payment_addr:
+            raise RpcError("cannot set skip_temp_err for non-MPP payment")
+        payment, attempt = self._engine.send_to_route(
+            intent, route, skip_temp_err=request.skip_temp_err
+        )
+        resolved = asyncio.Event()
+
+        def look() -> None:
+            if attempt.outcome is not None:
+                resolved.set()
+
+        payment.listeners.append(look)
+        try:
+            look()
+            await resolved.wait()
+        finally:
+            if look in payment.listeners:
+                payment.listeners.remove(look)
+        return attempt_message(attempt, payment, self._graph)
+
+    async def reset_mission_control(
+        self, _: router_pb2.ResetMissionControlRequest
+    ) -> router_pb2.ResetMissionControlResponse:
+        """Nothing is remembered from one payment to the next."""
+        return router_pb2.ResetMissionControlResponse()
 
     async def track_payment_v2(
         self, request: router_pb2.TrackPaymentRequest

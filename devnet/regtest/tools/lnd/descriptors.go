@@ -8,8 +8,11 @@ import (
 	"os"
 
 	"github.com/lightningnetwork/lnd/lnrpc"
+	"github.com/lightningnetwork/lnd/lnrpc/chainrpc"
 	"github.com/lightningnetwork/lnd/lnrpc/invoicesrpc"
 	"github.com/lightningnetwork/lnd/lnrpc/routerrpc"
+	"github.com/lightningnetwork/lnd/lnrpc/signrpc"
+	"github.com/lightningnetwork/lnd/lnrpc/walletrpc"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protodesc"
 	"google.golang.org/protobuf/reflect/protoreflect"
@@ -25,6 +28,9 @@ func main() {
 		lnrpc.File_stateservice_proto,
 		routerrpc.File_routerrpc_router_proto,
 		invoicesrpc.File_invoicesrpc_invoices_proto,
+		chainrpc.File_chainrpc_chainnotifier_proto,
+		walletrpc.File_walletrpc_walletkit_proto,
+		signrpc.File_signrpc_signer_proto,
 	} {
 		add(set, seen, file)
 	}

@@ -1,0 +1,1 @@
+"""The chain under the channels: transactions, blocks, the mempool and the nodes' wallets."""

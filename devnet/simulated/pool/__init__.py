@@ -1,0 +1,1 @@
+"""A simulated poold and the market behind it: real coins, real channels, one ledger."""

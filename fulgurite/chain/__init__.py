@@ -1,0 +1,1 @@
+"""Chain time: heights, and who waits for them."""

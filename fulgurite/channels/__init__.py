@@ -1,0 +1,1 @@
+"""Channels: what they hold, how they end, and what that costs."""

@@ -1,0 +1,1 @@
+"""Inbound liquidity by Lightning Pool: a bid, the channels it wins, and the term they last."""

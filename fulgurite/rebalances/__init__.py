@@ -1,0 +1,1 @@
+"""Circular rebalancing: money of one node's goes around, out by one channel and in by another."""

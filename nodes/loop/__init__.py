@@ -1,0 +1,1 @@
+"""loopd: its connection, its errors, and its swaps in our own types."""

@@ -1,0 +1,1 @@
+"""poold beside an LND: accounts, bids and leases. Its protobuf ends here."""
