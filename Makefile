@@ -7,6 +7,8 @@ NETWORK ?= simulated
 VENV := .venv
 RUN := PYTHONPATH=. $(VENV)/bin/python
 READY := $(VENV)/.ready
+# More processes than cores, since tests mostly wait; in the order of tests/conftest.py.
+PYTEST := $(RUN) -m pytest -n 3 --dist loadscope --no-loadscope-reorder
 
 .PHONY: help
 help: ## this list
@@ -33,12 +35,12 @@ demo: setup ## a day in the life; NETWORK=regtest for the real daemons
 test: setup ## lint, types, structure, and every test that needs no daemon but Temporal
 	@$(MAKE) --no-print-directory lint
 	@$(RUN) -m devnet.daemons temporal
-	@$(RUN) -m pytest -n 3 --dist loadscope -m 'not regtest'
+	@$(PYTEST) -m 'not regtest'
 
 .PHONY: test-regtest
 test-regtest: setup ## the same scenarios on the real daemons, built once and cached
 	@$(RUN) -m devnet.daemons temporal btcd btcctl lnd lncli lnd-descriptors loopd loop-descriptors poold pool-descriptors temporal-server temporal-sql
-	@$(RUN) -m pytest -n 3 --dist loadscope -m regtest
+	@$(PYTEST) -m regtest
 
 .PHONY: up
 up: setup ## a network and a worker to play with, left running; NETWORK=regtest for real ones
