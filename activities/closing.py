@@ -11,8 +11,9 @@ from collections.abc import Callable
 from typing import Final, Protocol
 
 from temporalio import activity
-from temporalio.client import Client
+from temporalio.client import Client, WorkflowExecutionStatus
 from temporalio.common import SearchAttributeKey, WorkflowIDConflictPolicy
+from temporalio.service import RPCError, RPCStatusCode
 
 from activities.errors import application_error
 from activities.heartbeats import WHILE_SENDING_SECONDS, heartbeating, until_shutdown
@@ -35,7 +36,7 @@ from fulgurite.channels.calls import (
 )
 from fulgurite.channels.channel import Channel
 from fulgurite.channels.closing import ClosePhase, Closing
-from fulgurite.channels.requests import CloseRequest
+from fulgurite.channels.requests import CloseKind, CloseRequest
 from fulgurite.channels.states import CloseState
 from fulgurite.errors import FulguriteError, NodeError, NothingHangsError
 from fulgurite.identity import NodeName, NodePubkey
@@ -43,6 +44,7 @@ from fulgurite.identity import NodeName, NodePubkey
 # LND lists a channel as closing a moment after it said so.
 _LISTED_SECONDS: Final = (0.2, 0.5, 1.0, 2.0)
 _NODE: Final = SearchAttributeKey.for_keyword(attributes.NODE)
+_STATE: Final = SearchAttributeKey.for_keyword(attributes.STATE)
 
 
 class ClosingNode(Protocol):
@@ -159,11 +161,20 @@ class CloseStarter:
 
     @activity.defn(name=BEGIN_CLOSE.name)
     async def begin(self, ask: BeginClose) -> Begun:
-        """Runs, and knows of the order, once it returns; safe to repeat."""
+        """Runs, and knows of the order, once it returns; safe to repeat.
+
+        A channel that was followed to its end is not followed again for nobody: LND tells less of
+        it by then, and that would be its receipt.
+        """
         request = ask.request
         usual = ids.close_id(request.channel_point)
         # Both ends of a channel can be ours: who comes second has the longer id.
-        for workflow_id in (usual, f"{usual}/{request.node}"):
+        either = usual, f"{usual}/{request.node}"
+        if request.kind is CloseKind.FOLLOW and ask.listener is None:
+            for workflow_id in either:
+                if await self._has_told_its_end(workflow_id, request.node):
+                    return Begun(workflow_id=workflow_id)
+        for workflow_id in either:
             handle = await self._client.start_workflow(
                 "ChannelCloseWorkflow",
                 request,
@@ -181,3 +192,14 @@ class CloseStarter:
             if described.typed_search_attributes.get(_NODE, request.node) == request.node:
                 break
         return Begun(workflow_id=workflow_id)
+
+    async def _has_told_its_end(self, workflow_id: str, node: NodeName) -> bool:
+        try:
+            last = await self._client.get_workflow_handle(workflow_id).describe()
+        except RPCError as error:
+            if error.status is not RPCStatusCode.NOT_FOUND:
+                raise
+            return False
+        told = last.typed_search_attributes
+        ended = last.status is WorkflowExecutionStatus.COMPLETED
+        return ended and (told.get(_NODE), told.get(_STATE)) == (node, CloseState.CLOSED)

@@ -54,7 +54,7 @@ class BeginClose(Model):
 
 
 class Begun(Model):
-    """The closing's workflow runs."""
+    """The closing's workflow runs, or has told its end already."""
 
     workflow_id: Line
 

@@ -234,6 +234,16 @@ async def test_orders_and_sights_become_one_close_each_and_blocks_move_them(tmp_
         ]
         view: WatchView = await watch.query("view", result_type=WatchView)
         assert view.closings == 2
+
+        # A watch that could not look meanwhile sees them late, and takes no receipt's place.
+        for point in POINTS[:2]:
+            late = BeginClose(
+                request=CloseRequest(node=NODE, channel_point=point, kind=CloseKind.FOLLOW)
+            )
+            ended = house.client.get_workflow_handle(ids.close_id(point))
+            before = (await ended.describe()).run_id
+            await house.starter.begin(late)
+            assert (await ended.describe()).run_id == before
         for each in (chain.id, watch.id, *both):
             await house.replays(each)
 
