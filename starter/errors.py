@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from google.protobuf.message import Message
 from temporalio.api.errordetails.v1 import NamespaceNotFoundFailure
-from temporalio.client import WorkflowFailureError
+from temporalio.client import WorkflowFailureError, WorkflowUpdateRPCTimeoutOrCancelledError
 from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError, RPCStatusCode
 
@@ -58,6 +59,12 @@ def temporal_errors() -> Iterator[None]:
     """
     try:
         yield
+    except WorkflowUpdateRPCTimeoutOrCancelledError as late:
+        # The SDK says of a caller that was canceled what it says of a worker that is late; whoever
+        # asks again in a loop would never end.
+        if isinstance(late.__cause__, asyncio.CancelledError):
+            raise late.__cause__ from None
+        raise
     except RPCError as error:
         match error.status:
             case RPCStatusCode.NOT_FOUND if _names(error, NamespaceNotFoundFailure):

@@ -241,6 +241,17 @@ async def test_without_a_worker_questions_and_orders_are_told_to_wait(
     await temporal.get_workflow_handle(f"payment/{payment.payment_hash}").terminate()
 
 
+async def test_whoever_is_canceled_while_he_orders_is_not_told_of_a_late_worker(
+    home: House, client: FulguriteClient, temporal: Client
+) -> None:
+    """He would take it for a reason to ask again, and whoever canceled him would wait for ever."""
+    payment = await client.pay(to_pay(await home.network.nodes["bob"].invoice(1_000_000)))
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.5):
+            await payment.cancel(Cancellation())
+    await temporal.get_workflow_handle(f"payment/{payment.payment_hash}").terminate()
+
+
 async def test_waiting_for_a_receipt_rides_out_a_temporal_that_is_away(
     client: FulguriteClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
