@@ -87,16 +87,17 @@ class Act(IntEnum):
     """Where stories that are played together wait for each other, in this order."""
 
     HUNG = 0  # all of them have begun
-    ASKED = 1  # it hangs, and a person or the peer has the word
-    ORDERED = 2  # with the order on its way
-    PUBLISHED = 3
-    CONFIRMED = 4
-    SPIKE_ORDERED = 5  # fees rise when the others' closes are in their blocks
-    SPIKE_PUBLISHED = 6
-    SPIKE_CONFIRMED = 7  # from here on the chain may go to an expiry
-    EXPIRED_PUBLISHED = 8
-    EXPIRED_CONFIRMED = 9
-    DECIDED = 10  # LND has its verdict; sweeps are on their way
+    AWAY = 1  # the peer, which is back before anybody closes
+    ASKED = 2  # it hangs, and a person or the peer has the word
+    ORDERED = 3  # with the order on its way
+    PUBLISHED = 4
+    CONFIRMED = 5
+    SPIKE_ORDERED = 6  # fees rise when the others' closes are in their blocks
+    SPIKE_PUBLISHED = 7
+    SPIKE_CONFIRMED = 8  # from here on the chain may go to an expiry
+    EXPIRED_PUBLISHED = 9
+    EXPIRED_CONFIRMED = 10
+    DECIDED = 11  # LND has its verdict; sweeps are on their way
 
 
 async def _goes_on(_: Act) -> None:
@@ -239,9 +240,10 @@ async def peer_comes_back(play: Play) -> Told:
     hung = await play.hangs(PATIENT, LadderState.RECONNECTING)
     await network.stop_node("bob")
     try:
-        await play.at(Act.ASKED)
+        await play.at(Act.AWAY)
     finally:
         await network.start_node("bob")
+    await play.at(Act.ASKED)
     await network.nodes["carol"].settle(hung.invoice)
     receipt = await answered(hung.payment.receipt)
     resolved = await answered(hung.ladder.receipt)
