@@ -8,7 +8,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from contextlib import suppress
+from datetime import UTC, datetime
 from typing import Final
+
+from temporalio.client import WorkflowQueryFailedError
+from temporalio.service import RPCError
 
 from activities.comparing import LOOKS_AT_ONCE, SECOND_LOOK_SECONDS, batches
 from activities.keyed_workflows import KeyedWorkflows
@@ -16,7 +21,7 @@ from fulgurite.identity import NodePubkey
 from fulgurite.invoices.requests import Key
 from fulgurite.leases.market import Bid
 from fulgurite.leases.marks import mark_of
-from fulgurite.leases.receipts import LeaseReceipt
+from fulgurite.leases.receipts import LeaseReceipt, LeaseView
 from fulgurite.reconciliation.calls import Compare, Stage, Tally
 from fulgurite.reconciliation.differences import TO_DO, Counts, Difference, DifferenceKind
 from fulgurite.reconciliation.leases import (
@@ -24,13 +29,16 @@ from fulgurite.reconciliation.leases import (
     account_words,
     compare_lease,
     expires_soon,
-    looks_after_accounts,
+    looks_after,
     our_words,
 )
 from nodes.lnd.connection import LndConnection
 from nodes.pool.trader import PoolTrader
 
 PAGE: Final = 100
+
+# It has ended meanwhile, or is wedged, or of another version.
+_NO_ANSWER: Final = (RPCError, WorkflowQueryFailedError, ValueError, RuntimeError)
 
 
 class ComparingLeases:
@@ -62,14 +70,16 @@ class ComparingLeases:
 
     async def _through_leases(self, tally: Tally) -> Tally:
         marks = {key: mark_of(self._ask.node, key) for key in await self._ours.keys()}
-        keys = list(marks)[tally.after_index : tally.after_index + PAGE]
+        # Behind a key and no number: keys come and go while the list is read.
+        last = bytes.fromhex(tally.page_token).decode()
+        keys = [key for key in marks if key > last][:PAGE]
         bids = await self._pool.marked_bids()
         counts = Counts()
-        if not tally.after_index:
+        if not last:
             known = {mark.raw() for mark in marks.values()}
             counts += Counts(not_ours=sum(1 for _, theirs in bids if not known & theirs))
         if not keys:
-            return tally.plus(counts, []).model_copy(update={"stage": Stage.OURS})
+            return tally.plus(counts, []).model_copy(update={"stage": Stage.OURS, "page_token": ""})
         said = await self._ours.find(keys)
         at_pool = await self._at_pool({key: marks[key] for key in keys})
         seeming = [key for key, ours in said.items() if compare_lease(ours, at_pool[key])]
@@ -77,8 +87,9 @@ class ComparingLeases:
         counts += Counts(
             ours=len(said), agreeing=len(said) - len(differences), differing=len(differences)
         )
-        after = tally.after_index + len(keys)
-        return tally.plus(counts, differences).model_copy(update={"after_index": after})
+        return tally.plus(counts, differences).model_copy(
+            update={"page_token": keys[-1].encode().hex()}
+        )
 
     async def _looked_at_again(self, keys: list[Key]) -> list[Difference]:
         if not keys:
@@ -115,21 +126,32 @@ class ComparingLeases:
         }
 
     async def _accounts(self) -> list[Difference]:
-        """Those that end soon, unless a lease is under way that renews what it needs."""
+        """Those that end soon, and that no lease under way would renew."""
         height = (await self._lnd.check()).block_height
         ending = [each for each in await self._pool.accounts() if expires_soon(each, height)]
         if not ending:
             return []
-        page = await self._ours.running(self._ask.began_at, b"", PAGE)
-        if any(map(looks_after_accounts, page.said.values())):
-            return []
+        leases = await self._under_way()
         kind = DifferenceKind.ACCOUNT_EXPIRING
         return [
             self._difference(
                 kind, f"account/{each.key}", "no lease looks after it", account_words(each, height)
             )
             for each in ending
+            if not any(looks_after(lease, each) for lease in leases)
         ]
+
+    async def _under_way(self) -> list[LeaseView]:
+        """What each lease says that runs now; who gives no answer looks after nothing."""
+        views: list[LeaseView] = []
+        token, more = b"", True
+        while more:
+            page = await self._ours.running(datetime.now(UTC), token, PAGE)
+            for key in page.said:
+                with suppress(*_NO_ANSWER):
+                    views.append(await self._ours.ask(key, "view", LeaseView))
+            token, more = page.next_token, bool(page.next_token)
+        return views
 
     def _difference(
         self, kind: DifferenceKind, resource: str, ours: str, theirs: str

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-from activities.comparing import SECOND_LOOK_SECONDS
+from activities.comparing import LOOKS_AT_ONCE, SECOND_LOOK_SECONDS
 from activities.keyed_workflows import KeyedWorkflows
 from activities.rebalancing import Behind, attempt_behind
 from fulgurite.errors import InvoiceNotFoundError
@@ -67,6 +67,8 @@ class ComparingRebalances:
             return tally.model_copy(update={"stage": Stage.DONE})
         settled = self._settled_on(page.invoices)
         said = await self._ours.find(sorted({key for key, _ in settled}))
+        # So few that LND has no other page.
+        whole = tally.after_index == 0 and page.last_index < PAGE
         counts, differences = Counts(), list[Difference]()
         seeming: list[Whose] = []
         for whose, invoices in settled.items():
@@ -74,9 +76,11 @@ class ComparingRebalances:
             if ours is None and not self._must_be_known(invoices):
                 # LND keeps them for ever: what each has cost is not asked in vain.
                 counts += Counts(not_ours=1)
-            elif compare_rebalance(ours, await self._moved(invoices)):
+                continue
+            parts = invoices if whole else await self._all_of_it(whose, invoices, ours)
+            if compare_rebalance(ours, await self._moved(parts)):
                 seeming.append(whose)
-            else:
+            elif _begins_on(invoices, parts):
                 counts += Counts(ours=1, agreeing=1)
         if seeming:
             await asyncio.sleep(self._second_look_seconds)
@@ -107,13 +111,13 @@ class ComparingRebalances:
         """
         key = whose[0]
         ours = await self._ours.look_up(key)
-        request = await self._ours.request(key, RebalanceRequest) if ours else None
+        request = await self._ours.request(key, ours.run_id, RebalanceRequest) if ours else None
         if request and request.identity() != whose[1]:
             ours = None  # the same key, asked for otherwise since: it knows nothing of these
         invoices = await self._all_settled(
             whose, on_page, request.max_attempts if request else _LOOK_AHEAD
         )
-        if invoices[0].payment_hash not in {each.payment_hash for each in on_page}:
+        if not _begins_on(on_page, invoices):
             return Counts(), None
         moved = await self._moved(invoices)
         if datetime.now(UTC) - moved.last_at < self._grace:
@@ -124,6 +128,15 @@ class ComparingRebalances:
             return Counts(ours=1, differing=1), difference
         return Counts(ours=1, agreeing=1), None
 
+    async def _all_of_it(
+        self, whose: Whose, on_page: Sequence[NodeInvoice], ours: Said[RebalanceReceipt] | None
+    ) -> Sequence[NodeInvoice]:
+        """Also on other pages: one by itself can agree by chance. Of others all is asked later."""
+        if ours is None or ours.by_force:
+            return on_page
+        attempts = ours.receipt.attempts if ours.receipt else 0
+        return await self._all_settled(whose, on_page, max(_LOOK_AHEAD, attempts))
+
     async def _all_settled(
         self, whose: Whose, on_page: Sequence[NodeInvoice], look_ahead: int
     ) -> list[NodeInvoice]:
@@ -132,13 +145,21 @@ class ComparingRebalances:
         number = 0
         last = max(behind.number for each in on_page if (behind := self._behind(each)))
         while number < last + look_ahead:
-            number += 1
-            preimage = self._key.preimage_of_rebalance(self._ask.node, whose[1], number)
-            if invoice := await self._look_up(preimage.hash()):
-                last = max(last, number)
-                if invoice.state is LndInvoiceState.SETTLED:
-                    found.append(invoice)
+            some = range(number + 1, min(number + LOOKS_AT_ONCE, last + look_ahead) + 1)
+            for number, invoice in zip(
+                some,
+                await asyncio.gather(*(self._attempt(whose, each) for each in some)),
+                strict=True,
+            ):
+                if invoice:
+                    last = max(last, number)
+                    if invoice.state is LndInvoiceState.SETTLED:
+                        found.append(invoice)
         return found
+
+    async def _attempt(self, whose: Whose, number: int) -> NodeInvoice | None:
+        preimage = self._key.preimage_of_rebalance(self._ask.node, whose[1], number)
+        return await self._look_up(preimage.hash())
 
     async def _look_up(self, payment_hash: PaymentHash) -> NodeInvoice | None:
         try:
@@ -179,6 +200,11 @@ class ComparingRebalances:
             theirs=str(moved),
             action=TO_DO[kind],
         )
+
+
+def _begins_on(on_page: Sequence[NodeInvoice], parts: Sequence[NodeInvoice]) -> bool:
+    """Whether the first of its parts lies on this page: there it is counted, and told."""
+    return parts[0].payment_hash in {each.payment_hash for each in on_page}
 
 
 def _last_of(invoices: Sequence[NodeInvoice]) -> datetime:

@@ -19,7 +19,7 @@ from temporalio.common import SearchAttributeKey
 from temporalio.service import RPCError, RPCStatusCode
 
 from activities.comparing import batches
-from activities.workflow_index import execution_of
+from activities.workflow_index import described_at, execution_of
 from fulgurite import attributes
 from fulgurite.identity import NodeName
 from fulgurite.invoices.requests import Key
@@ -29,10 +29,10 @@ from fulgurite.reconciliation.saying import Receipt, Said
 
 _AT_ONCE: Final = 20
 _IDS_PER_QUERY: Final = 100
+_PATIENCE: Final = timedelta(seconds=10)
 # Clocks differ, and a workflow's end is some moments after that of what it followed.
 _MARGIN: Final = timedelta(minutes=30)
 
-_NODE = SearchAttributeKey.for_keyword(attributes.NODE)
 _STATE = SearchAttributeKey.for_keyword(attributes.STATE)
 
 Asked = TypeVar("Asked", bound=Model)
@@ -77,14 +77,8 @@ class KeyedWorkflows(Generic[Receipt]):
 
     async def look_up(self, key: Key) -> Said[Receipt] | None:
         """Temporal's own present word."""
-        try:
-            described = await self._client.get_workflow_handle(self.resource(key)).describe()
-        except RPCError as error:
-            if error.status is RPCStatusCode.NOT_FOUND:
-                return None
-            raise
-        elsewhere = described.typed_search_attributes.get(_NODE) != self._node
-        return None if elsewhere else await self._said(described)
+        described = await described_at(self._client, self._node, self._all, self.resource(key))
+        return await self._said(described) if described else None
 
     async def running(self, before: datetime, token: bytes, limit: int) -> KeyedPage[Receipt]:
         """Workflows that were started before that time and still run, by Temporal's index."""
@@ -103,14 +97,14 @@ class KeyedWorkflows(Generic[Receipt]):
         return sorted({_key_of(each.id) async for each in self._client.list_workflows(self._all)})
 
     async def ask(self, key: Key, query: str, answer: type[Asked]) -> Asked:
-        """Asks one that runs, or has ended."""
+        """Asks one that runs, or has ended. Raises RPCError, and WorkflowQueryFailedError."""
         handle = self._client.get_workflow_handle(self.resource(key))
-        said: Asked = await handle.query(query, result_type=answer)
+        said: Asked = await handle.query(query, result_type=answer, rpc_timeout=_PATIENCE)
         return said
 
-    async def request(self, key: Key, request: type[Asked]) -> Asked | None:
-        """What its newest run was started with; None: nothing that makes sense, or forgotten."""
-        handle = self._client.get_workflow_handle(self.resource(key))
+    async def request(self, key: Key, run_id: str, request: type[Asked]) -> Asked | None:
+        """What a run was started with; None: nothing that makes sense, or forgotten."""
+        handle = self._client.get_workflow_handle(self.resource(key), run_id=run_id)
         try:
             async for event in handle.fetch_history_events(page_size=1):
                 given = event.workflow_execution_started_event_attributes.input.payloads
@@ -140,12 +134,13 @@ class KeyedWorkflows(Generic[Receipt]):
         state = found.typed_search_attributes.get(_STATE) or "REQUESTED"
         execution = execution_of(found.status)
         if execution is not Execution.COMPLETED:
-            return Said(execution, state)
+            return Said(execution, state, run_id=found.run_id)
         handle: Any = self._client.get_workflow_handle(
             found.id, run_id=found.run_id, result_type=self._receipt
         )
         try:
-            return Said(execution, state, await handle.result(follow_runs=False))
+            receipt = await handle.result(follow_runs=False)
+            return Said(execution, state, receipt, run_id=found.run_id)
         except WorkflowFailureError:
             raise AssertionError(f"{found.id} has completed, and failed") from None
         except RPCError as error:

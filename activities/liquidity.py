@@ -5,7 +5,7 @@ Nothing here moves anything.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
@@ -31,11 +31,11 @@ from fulgurite.errors import FulguriteError, InvalidRequestError
 from fulgurite.identity import NodeName
 from fulgurite.leases.receipts import LeaseReceipt, LeaseView
 from fulgurite.leases.states import LeaseState
-from fulgurite.liquidity.calls import LOOK_AT_LIQUIDITY, RECALL_DEEDS, Recall, Recalled
+from fulgurite.liquidity.calls import LOOK_AT_LIQUIDITY, RECALL_DEEDS, Asking, Recall, Recalled
 from fulgurite.liquidity.deeds import Deed, DeedState, newest
 from fulgurite.liquidity.flows import FlowMeter
 from fulgurite.liquidity.picture import Holding, Snapshot
-from fulgurite.liquidity.plans import LiquidityPlan
+from fulgurite.liquidity.plans import LiquidityPlan, PlanState
 from fulgurite.liquidity.policy import LiquidityPolicy, Remedy
 from fulgurite.liquidity.pricing import Purse
 from fulgurite.liquidity.requests import LiquidityRequest
@@ -140,18 +140,19 @@ class LiquidityActivities:
         Raises RPCError, to be retried, where Temporal or a plan does not answer.
         """
         async with heartbeating():
-            plans = [plan async for plan in self._plans(ask.node)]
-            plans.sort(key=lambda plan: plan.planned_at or plan.began_at)
-            deeds = newest(ask.known, *(plan.deeds for plan in plans))
+            plans = [each async for each in self._plans(ask.node)]
+            plans.sort(key=lambda each: each[1].planned_at or each[1].began_at)
+            deeds = newest(ask.known, *(plan.deeds for _, plan in plans))
             current = [await self._now(deed) for deed in deeds]
             horizon = datetime.now(UTC) - timedelta(hours=ask.backoff_hours)
             return Recalled(
                 deeds=tuple(deed for deed in current if _counts(deed, horizon)),
                 purse=await self._purse(ask.node, ask.budget),
+                asking=tuple(each for name, plan in plans for each in _asking(name, plan)),
             )
 
-    async def _plans(self, node: NodeName) -> AsyncIterator[LiquidityPlan]:
-        """Those that run, and the last of those that have ended, however they have."""
+    async def _plans(self, node: NodeName) -> AsyncIterator[tuple[str, LiquidityPlan]]:
+        """Those that run, and the last of those that have ended, however they have; by id."""
         own, read = activity.info().workflow_id, 0
         listed = self._client.list_workflows(
             f"WorkflowType = 'LiquidityWorkflow' AND {attributes.NODE} = '{node}'",
@@ -160,7 +161,7 @@ class LiquidityActivities:
         async for found in listed:
             if found.id == own or not (plan := await self._plan(found)) or not plan.remembers:
                 continue
-            yield plan
+            yield found.id, plan
             read += found.status is not WorkflowExecutionStatus.RUNNING
             if read >= _PLANS_READ:
                 return
@@ -281,6 +282,13 @@ def _holding(channel: Channel, meter: FlowMeter | None) -> Holding:
         remote_sat=channel.remote_sat,
         flow=meter.flow(channel.channel_id) if meter else None,
     )
+
+
+def _asking(name: str, plan: LiquidityPlan) -> Iterator[Asking]:
+    if plan.state is PlanState.AWAITING_APPROVAL and plan.planned_at:
+        for line in plan.moves:
+            assert line.move is not None
+            yield Asking(plan=name, planned_at=plan.planned_at, peer=line.peer, need=line.move.need)
 
 
 def _said(deed: Deed, state: DeedState, because: str, cost_msat: int | None = None) -> Deed:

@@ -8,6 +8,7 @@ from typing import Final, Protocol
 
 from temporalio import activity
 from temporalio.client import Client
+from temporalio.exceptions import ApplicationError
 
 from activities.comparing import Comparing, TheirPage
 from activities.errors import application_error
@@ -89,7 +90,8 @@ class Further(Protocol):
 async def go_on(ask: Compare, comparing: Further) -> Tally:
     """As many pages as time and differences allow, which are handed over to be told.
 
-    What was counted and what was read go together.
+    What was counted and what was read go together. A source that goes away hides nothing that
+    was found before: that is handed over first, and the next try tells of the source.
     """
     beaten = activity.info().heartbeat_details
     tally = Tally.model_validate(beaten[0]) if beaten else ask.so_far
@@ -103,8 +105,15 @@ async def go_on(ask: Compare, comparing: Further) -> Tally:
             ):
                 tally = await until_shutdown(comparing.further(tally))
                 activity.heartbeat(tally)
-    except FulguriteError as error:
-        raise application_error(error, retryable=True) from error
+    except ApplicationError:
+        raise  # this worker is leaving
+    except Exception as error:
+        if len(tally.differences) > len(ask.so_far.differences):
+            activity.logger.warning("handed over what was found before: %s", error)
+            return tally
+        if isinstance(error, FulguriteError):
+            raise application_error(error, retryable=True) from error
+        raise
     return tally
 
 

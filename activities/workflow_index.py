@@ -6,7 +6,12 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from temporalio.client import Client, WorkflowExecution, WorkflowExecutionStatus
+from temporalio.client import (
+    Client,
+    WorkflowExecution,
+    WorkflowExecutionDescription,
+    WorkflowExecutionStatus,
+)
 from temporalio.common import SearchAttributeKey
 from temporalio.service import RPCError, RPCStatusCode
 
@@ -66,15 +71,10 @@ class WorkflowIndex:
         return {each: self._ours(found) for each, found in newest.items()}
 
     async def look_up(self, payment_hash: PaymentHash) -> Ours | None:
-        handle = self._client.get_workflow_handle(self.resource(payment_hash))
-        try:
-            described = await handle.describe()
-        except RPCError as error:
-            if error.status is RPCStatusCode.NOT_FOUND:
-                return None
-            raise
-        elsewhere = described.typed_search_attributes.get(_NODE) != self._node
-        return None if elsewhere else self._ours(described)
+        described = await described_at(
+            self._client, self._node, self._all, self.resource(payment_hash)
+        )
+        return self._ours(described) if described else None
 
     async def running(self, before: datetime, token: bytes, limit: int) -> OurPage:
         started = before.astimezone(UTC).isoformat()
@@ -109,6 +109,39 @@ class WorkflowIndex:
             state=indexed.get(_STATE) or self._first_state,
             amount=None if amount is None else Msat(amount),
         )
+
+
+async def described_at(
+    client: Client, node: NodeName, indexed: str, workflow_id: str
+) -> WorkflowExecutionDescription | None:
+    """The newest run at a node, by Temporal's present word; None: there is none.
+
+    The same id can have been asked for at another node since, once its run here was ended by
+    force: that hides nothing of this node. `indexed` lists the node's workflows.
+    """
+    described = await _described(client, workflow_id)
+    at = described.typed_search_attributes.get(_NODE) if described else None
+    if at in {node, None}:  # None: it has only begun, and not said where
+        return described if at else None
+    listed = client.list_workflows(f"{indexed} AND WorkflowId = '{workflow_id}'")
+    here = [found async for found in listed]
+    if not here:
+        return None
+    newest = max(here, key=lambda found: found.start_time)
+    if newest.status is WorkflowExecutionStatus.CONTINUED_AS_NEW:
+        return None  # the index has not its last run yet
+    return await _described(client, workflow_id, newest.run_id)
+
+
+async def _described(
+    client: Client, workflow_id: str, run_id: str | None = None
+) -> WorkflowExecutionDescription | None:
+    try:
+        return await client.get_workflow_handle(workflow_id, run_id=run_id).describe()
+    except RPCError as error:
+        if error.status is RPCStatusCode.NOT_FOUND:
+            return None
+        raise
 
 
 def execution_of(status: WorkflowExecutionStatus | None) -> Execution:

@@ -41,7 +41,7 @@ from fulgurite.liquidity.reasons import Reason
 from fulgurite.liquidity.requests import LiquidityRequest, PlanApproval
 from fulgurite.liquidity.words import details, headline
 from fulgurite.payments.requests import Rejection
-from workflows import metrics, search_attributes, turns
+from workflows import liquidity_asking, metrics, search_attributes, turns
 from workflows.announcing import emit
 from workflows.calling import nobody_came, refusal, refused, start_on, try_on
 from workflows.liquidity_telling import when_moved
@@ -213,6 +213,12 @@ class LiquidityWorkflow:
         policy = self._plan.policy
         assert policy is not None
         self._now(state=PlanState.AWAITING_APPROVAL)
+        if self._asked.outbound:
+            lines = await liquidity_asking.left_to_ask(self._plan)
+            self._now(lines=self._plan.lines if self._approval or self._rejection else lines)
+            if not self._plan.moves:
+                self._now(state=PlanState.PLANNED, note="another plan asks for it already")
+                return False
         await self._tell(EventType.LIQUIDITY_AWAITING_APPROVAL)
         try:
             await workflow.wait_condition(

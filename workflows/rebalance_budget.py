@@ -15,7 +15,8 @@ from fulgurite.rebalances.requests import RebalanceRequest
 from fulgurite.rebalances.states import RebalanceEvent, StopReason
 from workflows import reserving
 
-_A_MOMENT = timedelta(milliseconds=1)
+# Books know moments by whole milliseconds, rounded: one less could be the same.
+_A_MOMENT = timedelta(milliseconds=2)
 
 
 async def count_what_was_found(progress: Progress, request: RebalanceRequest) -> None:

@@ -180,12 +180,19 @@ class Book(BaseModel):
         return None
 
     def _commit(self, claim: Claim, money: Sum, at: datetime, *, must_be_reserved: bool) -> None:
-        held = self._let_go(claim)
-        ended = self._ended(claim)
+        since_ms, ended = _ms(claim.since), self._ended(claim)
+        told_before = ended is not None and since_ms <= ended.since_ms
+        held = self.held.get(claim.holder)
+        if held and told_before and since_ms < held.since_ms:
+            held = None  # reserved by a later intent, after this one had ended: not its to free
         if held is None:
-            told_again = ended and ended.settled and _ms(claim.since) <= ended.since_ms
-            if told_again or must_be_reserved:
+            settled = ended is not None and ended.settled
+            if must_be_reserved and not told_before:
+                self._end(claim, None, settled=settled)  # its reservation can come yet, too late
+            if must_be_reserved or (told_before and settled):
                 return
+        else:
+            self._let_go(claim)
         self._debit(money, at)
         self._end(claim, held, settled=True)
 

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from pydantic import Field
 
 from fulgurite.budgets.policy import BudgetName
 from fulgurite.calls import Call
-from fulgurite.identity import NodeName
+from fulgurite.identity import NodeName, NodePubkey
 from fulgurite.liquidity.deeds import Deed
 from fulgurite.liquidity.picture import Snapshot
 from fulgurite.liquidity.policy import LeaseTerms
-from fulgurite.liquidity.pricing import Ask, Price, Purse
+from fulgurite.liquidity.pricing import Ask, Need, Price, Purse
 from fulgurite.liquidity.requests import LiquidityRequest
-from fulgurite.model import Model
+from fulgurite.model import Line, Model
 
 
 class Recall(Model):
@@ -24,11 +26,26 @@ class Recall(Model):
     budget: BudgetName | None = None
 
 
+class Asking(Model):
+    """A move that a plan waits for a person's word on."""
+
+    plan: Line
+    planned_at: datetime
+    peer: NodePubkey
+    need: Need
+
+    @property
+    def asks_since(self) -> tuple[datetime, str]:
+        """Which of two asks first."""
+        return self.planned_at, self.plan
+
+
 class Recalled(Model):
-    """The deeds that count, and what there is to spend."""
+    """The deeds that count, what there is to spend, and what a person is asked already."""
 
     deeds: tuple[Deed, ...]
     purse: Purse
+    asking: tuple[Asking, ...] = ()
 
 
 class AskPrices(Model):

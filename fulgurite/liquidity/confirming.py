@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from fulgurite.identity import ChannelId, ChannelPoint
+from fulgurite.liquidity.calls import Asking
 from fulgurite.liquidity.needs import Judgement, Want, room
 from fulgurite.liquidity.plans import ChannelLine, Move
 from fulgurite.liquidity.pricing import Purse
@@ -50,6 +51,21 @@ def confirmed(
         if left_msat is not None:
             left_msat -= move.limit_msat
     return tuple(_written(line, dropped.get(line.channel_point), spared) for line in lines)
+
+
+def not_asked_yet(
+    lines: Iterable[ChannelLine], asking: Iterable[Asking]
+) -> tuple[ChannelLine, ...]:
+    """The lines, without the moves whose peer is asked about already, for the same need."""
+    # Who asks first counts: others may be about to give way themselves.
+    latest_first = sorted(asking, key=lambda each: each.asks_since, reverse=True)
+    by = {(each.peer, each.need): each.plan for each in latest_first}
+    return tuple(
+        without(line, Reason.IN_FLIGHT, f"{plan} waits for a person's word on it")
+        if line.move and (plan := by.get((line.peer, line.move.need)))
+        else line
+        for line in lines
+    )
 
 
 def without(line: ChannelLine, reason: Reason, words: str) -> ChannelLine:

@@ -43,7 +43,9 @@ class Tally(Model):
 
     stage: Stage = Stage.THEIRS
     after_index: int = Field(default=0, description="the node's number of the last record seen")
-    page_token: str = Field(default="", description="of Temporal's list, hex")
+    page_token: str = Field(
+        default="", description="of Temporal's list; of leases the last key; hex"
+    )
     counts: Counts = Counts()
     kinds: dict[DifferenceKind, int] = Field(default_factory=dict)
     differences: tuple[Difference, ...] = Field(

@@ -93,8 +93,12 @@ class Difference(Model):
 
     @property
     def subject(self) -> str:
-        """What makes it the same difference, found again: in the form that an event's id takes."""
-        about = self.payment_hash or hashlib.sha256(self.resource.encode()).hexdigest()[:32]
+        """What makes it the same difference, found again: in the form that an event's id takes.
+
+        Two nodes can have the same key or hash, and an invoice and a payment the same hash.
+        """
+        where = hashlib.sha256(f"{self.node} {self.resource}".encode()).hexdigest()[:32]
+        about = f"{self.payment_hash}-{where}" if self.payment_hash else where
         return f"{about}-{self.kind.lower()}"
 
 

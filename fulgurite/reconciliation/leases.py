@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from fulgurite.leases.market import OVER, Account, AccountState, Bid, LeasedChannel
-from fulgurite.leases.receipts import LeaseCost, LeaseReceipt
-from fulgurite.leases.states import LeaseState
+from fulgurite.leases.receipts import LeaseCost, LeaseReceipt, LeaseView
+from fulgurite.leases.states import IN_THE_MARKET, LeaseState
 from fulgurite.reconciliation.comparing import Execution
 from fulgurite.reconciliation.differences import DifferenceKind
 from fulgurite.reconciliation.saying import Said
@@ -19,6 +19,7 @@ SOON_BLOCKS: Final = 432
 _K = DifferenceKind
 # poold has said that it has the bid.
 _WITH_POOLD: Final = frozenset({LeaseState.MATCHED, LeaseState.CHANNEL_OPENING, LeaseState.LEASED})
+_NEEDS_ACCOUNT: Final = frozenset({LeaseState.ACCOUNT_OPENING, *IN_THE_MARKET})
 _HAS_MONEY: Final = frozenset(
     {AccountState.OPEN, AccountState.EXPIRED, AccountState.PENDING_UPDATE}
 )
@@ -66,9 +67,15 @@ def compare_lease(ours: Said[LeaseReceipt], theirs: AtPool) -> DifferenceKind | 
     return None if receipt.cost == LeaseCost.of(theirs.channels) else _K.COST_DIFFERS
 
 
-def looks_after_accounts(ours: Said[LeaseReceipt]) -> bool:
-    """Whether it renews the account that it needs. Once it has its channels it needs none."""
-    return ours.execution is Execution.RUNNING and ours.state != LeaseState.LEASED
+def looks_after(lease: LeaseView, account: Account) -> bool:
+    """Whether it renews this account, should it need to: its terms must let it.
+
+    One that waits for a person does nothing, and one that has its channels needs no account.
+    """
+    terms = lease.request.account
+    chosen = lease.account.key if lease.account else terms.key
+    may = terms.fee_sat_per_vbyte is not None and chosen in {None, account.key}
+    return may and lease.state in _NEEDS_ACCOUNT
 
 
 def expires_soon(account: Account, height: int) -> bool:

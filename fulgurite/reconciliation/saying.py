@@ -18,6 +18,7 @@ class Said(Generic[Receipt]):
     execution: Execution
     state: str
     receipt: Receipt | None = None
+    run_id: str = ""  # Temporal's name for the run that says so
 
     @property
     def by_force(self) -> bool:

@@ -14,12 +14,14 @@ from fulgurite.budgets.orders import (
     BudgetRelease,
     BudgetSetting,
     Claim,
+    OrderKind,
     Purpose,
 )
 from fulgurite.budgets.policy import BudgetPolicy, BudgetState, Window
 from fulgurite.budgets.receipts import view_of
 from fulgurite.money import MAX_MSAT, Msat
 from tests.budgets.books import DAY, HUNDRED_A_DAY, NOON, K, R, a_book, free_sat, order, refusal
+from workflows import rebalance_budget
 
 
 def test_concurrent_reservations_never_add_up_to_more_than_the_budget() -> None:
@@ -117,6 +119,52 @@ def test_the_same_holder_may_ask_for_another_intent_later() -> None:
     # A release that was meant for the first is late, and frees nothing of the second.
     book.take(order(K.RELEASE, "payment/a"), later)
     assert book.reserved.total == 10_000
+
+
+@pytest.mark.parametrize("kind", [K.COMMIT, K.COMMIT_RESERVED])
+def test_a_settlement_told_again_late_frees_nothing_of_a_later_intent(kind: OrderKind) -> None:
+    """As when its first answer was lost, and the order comes once more by a slower way."""
+    book = a_book()
+    book.take(order(K.RESERVE, "rebalance/a", 10), NOON)
+    book.take(order(kind, "rebalance/a", 10), NOON)
+    later = NOON + timedelta(seconds=1)
+    assert book.take(order(K.RESERVE, "rebalance/a", 60, since=later), later).refusal is None
+    book.take(order(kind, "rebalance/a", 10), later)
+    assert (book.reserved.total, book.settled(later).total) == (60_000, 10_000)
+
+
+def test_what_settles_after_its_release_frees_nothing_of_a_later_intent() -> None:
+    book = a_book()
+    book.take(order(K.RESERVE, "payment/a", 10), NOON)
+    book.take(order(K.RELEASE, "payment/a"), NOON)
+    later = NOON + timedelta(seconds=1)
+    book.take(order(K.RESERVE, "payment/a", 60, since=later), later)
+    for _ in range(2):
+        book.take(order(K.COMMIT, "payment/a", 10), later)
+    assert (book.reserved.total, book.settled(later).total) == (60_000, 10_000)
+
+
+def test_who_has_ended_without_a_reservation_is_granted_none_late() -> None:
+    """Cut off while it asked: its order can arrive after its last word."""
+    book = a_book()
+    book.take(order(K.COMMIT_RESERVED, "rebalance/a"), NOON)
+    why = refusal(book.take(order(K.RESERVE, "rebalance/a", 60), NOON))
+    assert why.reason is R.ENDED
+    # An earlier intent's settlement, told again, still counts once.
+    book.take(order(K.COMMIT, "rebalance/b", 20), NOON)
+    later = NOON + timedelta(hours=1)
+    book.take(order(K.COMMIT_RESERVED, "rebalance/b", since=later), later)
+    book.take(order(K.COMMIT, "rebalance/b", 20), later)
+    assert free_sat(book, later) == 80
+
+
+def test_what_a_rebalance_found_is_told_before_it_asks_for_itself_whatever_the_moment() -> None:
+    book = a_book()
+    for number in range(1_000):
+        since = NOON + timedelta(microseconds=500 * number)
+        earlier, holder = since - rebalance_budget._A_MOMENT, f"rebalance/{number}"
+        book.take(order(K.COMMIT_RESERVED, holder, since=earlier), NOON)
+        assert book.take(order(K.RESERVE, holder, since=since), NOON).refusal is None
 
 
 def test_a_later_run_takes_over_what_one_that_was_ended_by_force_left_reserved() -> None:

@@ -23,12 +23,14 @@ from fulgurite.budgets.policy import BudgetPolicy
 from fulgurite.budgets.receipts import BudgetView
 from fulgurite.leases.states import LeaseState
 from fulgurite.rebalances.states import RebalanceState
+from fulgurite.reconciliation.differences import DifferenceKind
 from fulgurite.swaps.states import SwapState
 from starter.budget import Budget
 from starter.client import FulguriteClient
 from starter.connect import connect
 from tests.leases.market import listed, mines_to, open_account, orders_of, terms
 from tests.rebalances.ring import Ring
+from tests.reconciliation.telling import comes_to_tell, reconciled
 from tests.swaps.swapping import ended, swap_request, until
 
 pytestmark = [pytest.mark.timeout(300), pytest.mark.usefixtures("working", "oracle")]
@@ -157,6 +159,45 @@ async def test_a_rebalance_pays_each_nodes_own_invoices_and_each_is_reserved(
     view = await budget.view()
     assert [each.holder for each in view.oldest] == [f"{rebalance_id}@{FIRST}"]
     assert (view.reserved_fee_msat, view.spent_fee_msat) == (cap_msat, receipt.fee_msat)
+
+
+async def test_a_swap_that_nobody_follows_is_told_though_its_key_is_under_way_elsewhere(
+    simulated: SimulatedNetwork, client: FulguriteClient, temporal: Client
+) -> None:
+    asked = swap_request()
+    elsewhere = asked.model_copy(update={"node": OTHER})
+    swap_id = ids.swap_id(asked.key)
+
+    await until(await client.swap(asked), SwapState.INITIATED)
+    await _killed(temporal, swap_id)
+    other = await client.swap(elsewhere)
+    await until(other, SwapState.INITIATED)
+
+    difference = await comes_to_tell(temporal, swap_id, DifferenceKind.UNFOLLOWED_SWAP)
+    assert (difference.node, difference.ours) == (FIRST, "INITIATED, workflow TERMINATED")
+    there = await reconciled(temporal, OTHER)
+    assert swap_id not in {each.resource for each in there.differences}
+    await ended(simulated, other)
+
+
+async def test_a_bid_that_nobody_follows_is_told_though_its_key_is_under_way_elsewhere(
+    simulated: SimulatedNetwork, client: FulguriteClient, temporal: Client
+) -> None:
+    for node in (FIRST, OTHER):
+        await open_account(simulated, node=node)
+    asked = terms(deadline_seconds=86_400)
+    elsewhere = asked.model_copy(update={"node": OTHER})
+    lease_id = ids.lease_id(asked.key)
+
+    await listed(await client.lease(asked))
+    await _killed(temporal, lease_id)
+    other = await client.lease(elsewhere)
+    await listed(other)
+
+    difference = await comes_to_tell(temporal, lease_id, DifferenceKind.UNFOLLOWED_LEASE)
+    assert (difference.node, difference.ours) == (FIRST, "BIDDING, workflow TERMINATED")
+    there = await reconciled(temporal, OTHER)
+    assert lease_id not in {each.resource for each in there.differences}
 
 
 async def _killed(temporal: Client, workflow_id: str) -> None:

@@ -143,15 +143,21 @@ async def test_an_account_that_ends_soon_is_told_unless_a_lease_looks_after_it(
     difference = await comes_to_tell(temporal, resource, DifferenceKind.ACCOUNT_EXPIRING)
 
     assert "ends in " in difference.theirs
-    lease = await client.lease(terms(duration_blocks=144))
-    await mines_to(simulated, lease, LeaseState.BIDDING, LeaseState.ACCOUNT_OPENING)
+    idle = await client.lease(terms(duration_blocks=144))
+    await mines_to(simulated, idle, LeaseState.BIDDING)
+    # It has a bid that depends on the account, and may pay for no renewal.
+    assert [each.kind for each in await told(temporal, resource)] == [difference.kind]
+    renewing = {"key": key.hex(), "fee_sat_per_vbyte": 2}
+    lease = await client.lease(terms(duration_blocks=144, account=renewing))
+    await mines_to(simulated, lease, LeaseState.BIDDING)
 
     async def quiet() -> bool:
         return await told(temporal, resource) == []
 
     await eventually(quiet, what="a lease that looks after it", timeout_seconds=60)
-    await lease.cancel(LeaseCancellation())
-    await lease.receipt()
+    for each in (idle, lease):
+        await each.cancel(LeaseCancellation())
+        await each.receipt()
 
 
 @SIMULATED_ONLY

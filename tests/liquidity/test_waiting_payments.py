@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
 import pytest
@@ -14,17 +15,20 @@ from devnet.simulated import SimulatedNetwork
 from devnet.topology import RING
 from devnet.waiting import eventually
 from fulgurite.budgets.policy import BudgetPolicy
+from fulgurite.identity import ChannelId, PaymentHash
+from fulgurite.liquidity.outbound import Outbound
 from fulgurite.liquidity.plans import LiquidityPlan, PlanState
 from fulgurite.liquidity.policy import LiquidityPolicy, Mode, Remedy
 from fulgurite.liquidity.pricing import Need
 from fulgurite.liquidity.reasons import Reason
-from fulgurite.payments.requests import PaymentRequest
+from fulgurite.liquidity.requests import LiquidityRequest
+from fulgurite.payments.requests import PaymentRequest, Rejection
 from fulgurite.payments.states import FailureReason, PaymentState
 from protos.lnrpc import lightning_pb2
 from settings import Settings
 from starter.client import FulguriteClient
 from starter.connect import connect
-from starter.liquidity import plan_of
+from starter.liquidity import LiquidityRun, plan_of
 from starter.payment import Payment
 from tests.rebalances.ring import EMPTY_SAT, TOLERANCE_SAT, Ring
 from tests.scenarios.receiving import working_as
@@ -128,3 +132,41 @@ async def test_a_policy_that_only_explains_moves_nothing_for_a_payment_either(
     assert receipt.failure_reason is FailureReason.INSUFFICIENT_BALANCE
     assert "It waited for a remedy" in receipt.advice
     assert await ring.local_sat("dave") == before_sat
+
+
+async def _asked_for(client: FulguriteClient, ring: Ring) -> LiquidityRun:
+    """The plan of one more payment that waits for the same channel."""
+    outbound = Outbound(
+        payment_hash=PaymentHash(uuid4().hex * 2),
+        amount_sat=AMOUNT_SAT,
+        channels=(ChannelId(str((await ring.channel_to("dave")).chan_id)),),
+        until=datetime.now(UTC) + timedelta(hours=1),
+    )
+    return await client.liquidity(LiquidityRequest(node="alice", outbound=outbound))
+
+
+async def test_a_person_is_asked_once_however_many_payments_wait_for_the_same(
+    home: House, temporal: Client, client: FulguriteClient, ring: Ring
+) -> None:
+    async with working_as(temporal, steered(home, mode=Mode.ASK)):
+        first = await _asked_for(client, ring)
+        asking = await first.asks()
+        assert [line.reason for line in asking.moves] == [Reason.PAYMENT_WAITS]
+
+        async def listed() -> int:
+            return (await temporal.count_workflows(f"WorkflowId = '{first.id}'")).count
+
+        await eventually(listed, what="the first one in Temporal's index")
+        later = [await _asked_for(client, ring) for _ in range(3)]
+        plans = [await each.receipt() for each in later]
+        assert {(plan.state, plan.moves) for plan in plans} == {(PlanState.PLANNED, ())}
+        words = [line.words for plan in plans for line in plan.lines if first.id in line.words]
+        assert words == [f"{first.id} waits for a person's word on it"] * 3
+        assert (await first.view()).state is PlanState.AWAITING_APPROVAL
+
+        # Once that is decided the next one asks again.
+        await first.reject(Rejection(approver="olga"))
+        again = await _asked_for(client, ring)
+        assert (await again.asks()).moves
+        assert (await again.reject(Rejection(approver="olga"))).moves
+        assert (await again.receipt()).state is PlanState.REJECTED

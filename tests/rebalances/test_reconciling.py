@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from temporalio.client import Client
 
+from activities import comparing_rebalances
 from activities.rebalancing import RebalanceActivities
 from devnet.house import House
 from devnet.simulated import SimulatedNetwork
@@ -105,6 +106,49 @@ async def test_a_part_beside_those_that_the_receipt_tells_is_told(
 
     assert difference.ours.startswith("MOVED, 80,000 sat in 2 parts for ")
     assert difference.theirs.startswith("120,000 sat in 3 parts for ")
+
+
+@SIMULATED_ONLY
+async def test_a_part_that_lies_on_another_page_is_told_once(
+    home: House,
+    client: FulguriteClient,
+    temporal: Client,
+    ring: Ring,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Each of the two pages has what the receipt says, and both together have it twice."""
+    monkeypatch.setattr(comparing_rebalances, "PAGE", 1)
+    request, receipt = await moved(client, ring, 1)
+    before = (await reconciled(temporal)).rebalances
+    await paid_beside_us(home, ring, request, receipt.attempts + 1)
+
+    difference = await comes_to_tell(
+        temporal, ids.rebalance_id(request.key), DifferenceKind.AMOUNT_DIFFERS
+    )
+
+    assert difference.ours.startswith("MOVED, 40,000 sat in 1 part for ")
+    assert difference.theirs.startswith("80,000 sat in 2 parts for ")
+    after = (await reconciled(temporal)).rebalances
+    assert before is not None
+    assert after is not None
+    assert (after.ours, after.differing) == (before.ours, before.differing + 1)
+
+
+@SIMULATED_ONLY
+async def test_a_rebalance_whose_parts_lie_on_many_pages_agrees_once(
+    client: FulguriteClient, temporal: Client, ring: Ring, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    request, _ = await moved(client, ring, 3)
+    resource = ids.rebalance_id(request.key)
+
+    async def compared() -> bool:
+        assert await told(temporal, resource) == []
+        at_once = (await reconciled(temporal)).rebalances
+        with monkeypatch.context() as patched:
+            patched.setattr(comparing_rebalances, "PAGE", 1)
+            return (await reconciled(temporal)).rebalances == at_once
+
+    await eventually(compared, what="the same by small pages", timeout_seconds=120)
 
 
 async def test_a_part_of_a_rebalance_that_nobody_knows_is_told(

@@ -279,3 +279,30 @@ def test_a_difference_without_a_hash_is_one_event_too() -> None:
     )
     assert told.id.endswith("-cost_differs")
     assert all(other.subject not in told.id for other in others)
+
+
+def test_the_same_of_another_node_or_resource_is_another_event() -> None:
+    """A payment of one node is an invoice of another, and a key can be asked for at two nodes."""
+
+    def subject(node: str, resource: str, payment_hash: PaymentHash | None = None) -> str:
+        return Difference(
+            kind=K.STATE_DIFFERS,
+            node=node,
+            payment_hash=payment_hash,
+            resource=resource,
+            ours="",
+            theirs="",
+            action="",
+        ).subject
+
+    several = [
+        subject("alice", "lease/order-1"),
+        subject("carol", "lease/order-1"),
+        subject("alice", f"payment/{HASH}", HASH),
+        subject("carol", f"payment/{HASH}", HASH),
+        subject("carol", f"invoice/{HASH}", HASH),
+        subject("carol", "swap/order-1", HASH),
+        subject("carol", "swap/order-1", ANOTHER),
+    ]
+    assert len(set(several)) == len(several)
+    assert subject("alice", "lease/order-1") == several[0]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 from datetime import UTC, datetime, timedelta
 
@@ -286,7 +287,9 @@ async def test_a_difference_is_told_once_however_often_it_is_found(
         ]
 
     [event] = await eventually(heard, what="the webhook")
-    assert event.id == f"reconciliation-difference-{created.payment_hash}-unfollowed_invoice"
+    where = hashlib.sha256(f"carol invoice/{created.payment_hash}".encode()).hexdigest()[:32]
+    told_as = f"{created.payment_hash}-{where}-unfollowed_invoice"
+    assert event.id == f"reconciliation-difference-{told_as}"
     assert Difference.model_validate(event.data) == difference
     assert event.resource == ids.invoice_id(created.payment_hash)
     # No second workflow either, which could still deliver one.
