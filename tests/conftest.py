@@ -67,14 +67,16 @@ def _is_on_postgres_in_vain(item: pytest.Item) -> bool:
 class Together(LoadScopeScheduling):  # type: ignore[misc] # xdist has no types
     """What stays together where processes share the work: more than cores, since tests mostly wait.
 
-    A file; on real daemons a folder, because the house that it shares takes its time to build.
+    A file; on real daemons a folder, because the house that it shares takes its time to build,
+    but for a file that takes much longer than that.
     """
 
     def _split_scope(self, nodeid: str) -> str:
         path, _, test = nodeid.partition("::")
         kind = next((kind for kind in ("regtest", "postgres") if kind in test), "")
-        folder = path.rpartition("/")[0]
-        return f"{folder} {kind}" if kind or "/regtest" in folder else path
+        folder, _, file = path.rpartition("/")
+        together = folder if file != "test_kills.py" else path
+        return f"{together} {kind}" if kind or "/regtest" in folder else path
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadScopeScheduling:
