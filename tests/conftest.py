@@ -8,6 +8,7 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 from temporalio.client import Client
 from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
@@ -26,6 +27,10 @@ from starter.connect import connect
 from tests.commands import Command
 from tests.oracle import accounted_for
 from tests.receivers import receiving, told_of
+
+# How long an example takes tells of the machine, and of nothing else.
+settings.register_profile("unhurried", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("unhurried")
 
 HOUSES = [
     pytest.param("simulated", id="simulated"),

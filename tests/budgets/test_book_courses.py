@@ -177,4 +177,4 @@ class Budgeting(RuleBasedStateMachine):
 
 
 TestBudgeting = Budgeting.TestCase
-TestBudgeting.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+TestBudgeting.settings = settings(max_examples=60, stateful_step_count=40)

@@ -97,7 +97,7 @@ policies = st.sampled_from(
 )
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.lists(payments, min_size=1, max_size=8), policies, st.integers(0, 99), st.booleans())
 def test_whatever_happens_the_budget_holds_and_ends_with_what_was_spent(
     asked: list[tuple[int, int, list[Fate], list[float], float, bool]],

@@ -19,7 +19,7 @@ KEYS = st.integers(1, 2**255).map(PrivateKey.from_int)
 
 
 @given(one=KEYS, other=KEYS, root=st.binary(min_size=32, max_size=32))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_two_halves_make_a_signature_that_bip_340_knows(
     one: PrivateKey, other: PrivateKey, root: bytes
 ) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from fulgurite.channels.bumping import BumpOrder
@@ -113,10 +113,8 @@ def worth(closing: Closing, outpoint: Outpoint | None) -> int:
 
 
 # A machine that does much else is no reason to fail.
-unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
-@unhurried
 @given(orders, st.lists(st.tuples(closings, answers), max_size=30))
 def test_no_course_spends_more_than_the_budget_or_than_what_it_rescues(
     order: CloseRequest, course: list[tuple[Closing, bool | None]]
@@ -136,7 +134,6 @@ def test_no_course_spends_more_than_the_budget_or_than_what_it_rescues(
         assert progress.bumps_due() == []
 
 
-@unhurried
 @given(orders, st.lists(closings, max_size=30))
 def test_a_course_of_looks_never_leaves_the_table_and_tells_each_thing_once(
     order: CloseRequest, looks: list[Closing]
@@ -160,7 +157,6 @@ def test_a_course_of_looks_never_leaves_the_table_and_tells_each_thing_once(
     assert told == expected
 
 
-@unhurried
 @given(st.lists(orders, min_size=1, max_size=6), st.data())
 def test_joined_orders_are_worth_what_all_of_them_are(
     joined: list[CloseRequest], data: st.DataObject

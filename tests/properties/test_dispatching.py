@@ -12,7 +12,7 @@ from typing import Any
 from unittest import mock
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from activities import dispatching
@@ -149,7 +149,7 @@ def dispatched(script: Script, **circumstances: Any) -> Dispatched:
         return clock.run(Dispatched(script).run(**circumstances))
 
 
-many = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+many = settings(max_examples=150)
 
 
 @many

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from fulgurite.chain.tip import Tip
@@ -25,7 +25,6 @@ from fulgurite.stuck.states import LADDER, LadderEvent, LadderState
 from tests.properties.clock import EPOCH
 
 # A machine that does much else is no reason to fail.
-unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 POINTS = tuple(ChannelPoint(f"{number:064x}:0") for number in (1, 2))
 EXPIRY = 180
@@ -167,7 +166,6 @@ def decide(ladder: Ladder, decision: Approval | Rejection) -> None:
         ladder.decide(decision)
 
 
-@unhurried
 @given(policies, steps)
 def test_a_force_close_is_ordered_only_by_a_person_or_by_the_policy(
     policy: LadderPolicy, course: list[tuple[str, int]]
@@ -221,7 +219,6 @@ def assert_consistent(node: Node, ladder: Ladder) -> None:
     assert ladder.state is not LadderState.REFUSED
 
 
-@unhurried
 @given(policies, steps)
 def test_a_ladder_that_nobody_disturbs_any_more_ends_with_the_verdict(
     policy: LadderPolicy, course: list[tuple[str, int]]
@@ -374,7 +371,6 @@ def test_a_payment_that_lnd_has_forgotten_ends_its_ladder() -> None:
     )
 
 
-@unhurried
 @given(steps)
 def test_a_ladder_sleeps_until_a_block_that_is_to_come(course: list[tuple[str, int]]) -> None:
     node = Node(LadderPolicy(force_close_by=ForceCloseBy.EXPIRY, blocks_before_expiry=10))

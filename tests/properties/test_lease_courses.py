@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fulgurite.leases.deciding import must_reserve, next_move, next_order
@@ -16,7 +16,7 @@ from tests.properties.clock import EPOCH
 from tests.properties.model_pool import KEY, UNIT_SAT, World, settle
 
 # A machine that does much else is no reason to fail.
-unhurried = settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.too_slow])
+unhurried = settings(max_examples=150)
 
 _IDLE_STEPS = 200
 

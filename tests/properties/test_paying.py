@@ -252,7 +252,6 @@ def test_no_course_of_trouble_loses_doubles_or_misreports_a_payment() -> None:
         settings=settings(
             max_examples=25,
             stateful_step_count=15,
-            deadline=None,
             suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
         ),
     )

@@ -187,7 +187,7 @@ def requests(draw: st.DrawFn) -> RebalanceRequest:
     )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(request=requests(), data=st.data())
 def test_no_cap_is_passed_and_it_ends(request: RebalanceRequest, data: st.DataObject) -> None:
     node = Node(data, request)
@@ -248,7 +248,7 @@ def test_no_cap_is_passed_and_it_ends(request: RebalanceRequest, data: st.DataOb
     assert (ended is RebalanceState.MOVED) == (progress.stop is StopReason.REACHED)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(paid=st.integers(0, 10**6), limit_ppm=st.integers(1, 1_000))
 def test_a_receipt_above_the_limit_stops_it(paid: int, limit_ppm: int) -> None:
     request = RebalanceRequest(

@@ -158,7 +158,6 @@ def _nobody_came(script: Script) -> bool:
 
 @settings(
     max_examples=300,
-    deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
 @given(scripts)

@@ -233,7 +233,7 @@ LATE = Mine(70)
 )
 @example([Close("alice", 0, by_force=False), Mine(1), Reorg(1, Fate.MEMPOOL), Mine(3)])
 @given(st.lists(a_step, min_size=3, max_size=20))
-@settings(max_examples=60, deadline=None, derandomize=True)
+@settings(max_examples=60, derandomize=True)
 async def test_coins_are_conserved_and_all_ends_agree(steps: list[Step]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         async with SimulatedNetwork(Path(folder)) as network:

@@ -196,7 +196,7 @@ FORWARDED = ("alice", "carol")
 @example([Pay(FORWARDED, 1_000, held=True, spoiled_by=RestartNode()), Settle(0), Retry(0)])
 @example([Pay(FORWARDED, 1_800_000_000, held=True, spoiled_by=None), Cut(FREE), Settle(0)])
 @given(st.lists(a_step, min_size=3, max_size=25))
-@settings(max_examples=40, deadline=None, derandomize=True)
+@settings(max_examples=40, derandomize=True)
 async def test_money_is_conserved_through_any_trouble(steps: list[Step]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         async with SimulatedNetwork(Path(folder)) as network:

@@ -177,7 +177,7 @@ class Story:
         assert self.workers.listened.untold == 0
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=150, suppress_health_check=list(HealthCheck))
 @given(
     history=histories,
     ahead=st.sampled_from([timedelta(0), -OVERLAP * 0.9, OVERLAP, timedelta(days=2)]),
@@ -196,7 +196,7 @@ def test_every_settlement_has_its_effect_exactly_once(
     in_virtual_time(story()).check()
 
 
-@settings(max_examples=50, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=50, suppress_health_check=list(HealthCheck))
 @given(history=histories, seed=st.integers(0, 1_000))
 def test_no_history_makes_a_busy_loop(history: list[tuple[Happening, float]], seed: int) -> None:
     async def story() -> tuple[Story, float]:

@@ -168,7 +168,9 @@ async def digested(home: House, client: FulguriteClient, points: Iterable[Channe
         return view.closing.tip.height >= height or view.closing.next_height > height
 
     for point in points:
-        await eventually(partial(at_rest, point), what=f"{point} at block {height}")
+        await eventually(
+            partial(at_rest, point), what=f"{point} at block {height}", timeout_seconds=180
+        )
 
 
 async def mining(

@@ -135,9 +135,7 @@ class Turns(RuleBasedStateMachine):
 
 
 def test_never_two_on_a_channel_and_everybody_in_order() -> None:
-    run_state_machine_as_test(
-        Turns, settings=settings(max_examples=60, stateful_step_count=30, deadline=None)
-    )
+    run_state_machine_as_test(Turns, settings=settings(max_examples=60, stateful_step_count=30))
 
 
 def granted(book: Book, at: datetime = EPOCH) -> list[str]:

@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
@@ -144,10 +144,8 @@ sights = st.lists(
 
 
 # A machine that does much else is no reason to fail.
-unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
-@unhurried
 @given(sights, st.integers(1, 11))
 def test_every_closing_is_told_and_none_that_is_known(seen: list[Sight], minutes: int) -> None:
     telling = Telling()

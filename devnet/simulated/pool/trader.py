@@ -124,8 +124,9 @@ class Trader:
             raise RpcError("unable to query auctioneer terms: rpc error: code = Unavailable")
 
     def available_sat(self, account: Account) -> int:
+        """Nothing, where its bids reserve more than it holds, as once it is closed."""
         mine = (order for order in self.orders if order.account is account)
-        return account.value_sat - sum(order.reserved_sat for order in mine)
+        return max(account.value_sat - sum(order.reserved_sat for order in mine), 0)
 
     # Orders.
 
