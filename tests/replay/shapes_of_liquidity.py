@@ -78,16 +78,28 @@ async def _acted(on: Recording) -> None:
         await _moved(on, await (await _made(on, Mode.ACT)).receipt())
 
 
-async def _for_a_payment(on: Recording) -> None:
-    """One that is over when it is told."""
-    outbound = Outbound(
+def _outbound() -> Outbound:
+    """For a payment that is over when it is told."""
+    return Outbound(
         payment_hash=PaymentHash("ab" * 32),
         amount_sat=9_000_000,
         until=datetime.now(UTC) + timedelta(hours=1),
     )
+
+
+async def _for_a_payment(on: Recording) -> None:
     async with on.worker():
         await on.client.budget(_BUDGET).set(BudgetPolicy(fee_sat=10_000), by="olga")
-        await _moved(on, await (await _made(on, Mode.ACT, outbound)).receipt())
+        await _moved(on, await (await _made(on, Mode.ACT, _outbound())).receipt())
+
+
+async def _asked_for_a_payment(on: Recording) -> None:
+    async with on.worker():
+        await on.client.budget(_BUDGET).set(BudgetPolicy(fee_sat=10_000), by="olga")
+        run = await _made(on, Mode.ASK, _outbound())
+        await _asks(run)
+        await run.approve(PlanApproval(approver="olga"))
+        await _moved(on, await run.receipt())
 
 
 SHAPES = (
@@ -96,4 +108,5 @@ SHAPES = (
     Shape("liquidity-approved", _approved),
     Shape("liquidity-acted", _acted),
     Shape("liquidity-for-a-payment", _for_a_payment),
+    Shape("liquidity-asked-for-a-payment", _asked_for_a_payment),
 )
