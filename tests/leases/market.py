@@ -23,6 +23,7 @@ from starter.lease import Lease
 AMOUNT_SAT, RATE_PPB, BLOCKS = 500_000, 1_000, 144
 ACCOUNT_SAT = 2_000_000
 _CONFIRMATIONS = 6
+_CHANGING = {trader_pb2.PENDING_UPDATE, trader_pb2.PENDING_BATCH}
 _MOST_BLOCKS = 400
 _keys = count(1)
 
@@ -114,6 +115,13 @@ async def venue_of(network: Network) -> Venue:
 async def close_accounts(network: Network) -> None:
     """Alice's, so that the next scenario finds none."""
     trader, closing = network.pools["alice"], []
+
+    async def changing() -> bool:
+        return any(each.state in _CHANGING for each in (await trader.accounts()).values())
+
+    if await changing():  # renewed, or matched, by a scenario that did not wait for it
+        await network.mine(_CONFIRMATIONS)
+        await eventually(changing, lambda seen: not seen, what="accounts that are there")
     for key, account in (await trader.accounts()).items():
         if account.state in (trader_pb2.OPEN, trader_pb2.EXPIRED):
             await trader.close_account(key)
