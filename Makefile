@@ -7,8 +7,8 @@ NETWORK ?= simulated
 VENV := .venv
 RUN := PYTHONPATH=. $(VENV)/bin/python
 READY := $(VENV)/.ready
-# More processes than cores, since tests mostly wait; in the order of tests/conftest.py.
-PYTEST := $(RUN) -m pytest -n 3 --dist loadscope --no-loadscope-reorder
+# More processes than cores, since tests mostly wait.
+PYTEST := $(RUN) -m pytest -n 3 --dist loadscope
 
 .PHONY: help
 help: ## this list

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
-from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -50,18 +48,10 @@ ON_POSTGRES = frozenset(
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leaves out what another database cannot change, and begins with what takes longest.
-
-    A file that comes last while the other processes have nothing left is waited for by all.
-    """
+    """Leaves out what another database cannot change."""
     left_out = [each for each in items if _is_on_postgres_in_vain(each)]
     config.hook.pytest_deselected(items=left_out)
     items[:] = [each for each in items if each not in left_out]
-    patience: defaultdict[Path, float] = defaultdict(float)
-    for each in items:
-        if marker := each.get_closest_marker("timeout"):
-            patience[each.path] = max(patience[each.path], marker.args[0])
-    items.sort(key=lambda each: -patience[each.path])
 
 
 def _is_on_postgres_in_vain(item: pytest.Item) -> bool:

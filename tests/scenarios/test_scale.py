@@ -113,7 +113,12 @@ async def test_each_of_ten_thousand_settlements_has_one_effect(at: Shop) -> None
 
         await make(ours, others)
         await settle_in_trouble(ours, others, listening)
-        await eventually(listening.state, StreamState.LISTENING.__eq__, what="the stream")
+        await eventually(
+            listening.state,
+            StreamState.LISTENING.__eq__,
+            what="the stream",
+            timeout_seconds=HEALED_SECONDS,
+        )
         reckoning = await ours.told(HEALED_SECONDS)
         await all_announced(events, others)
 
