@@ -14,7 +14,7 @@ async def eventually(
     until: Callable[[Value], bool] = bool,
     *,
     what: str,
-    timeout_seconds: float = 60,
+    timeout_seconds: float = 120,
     every_seconds: float = 0.05,
 ) -> Value:
     """Asks until the answer satisfies `until`, and returns that answer.

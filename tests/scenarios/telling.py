@@ -36,7 +36,7 @@ def to_pay(invoice: TestInvoice, **more: object) -> PaymentRequest:
 
 
 async def reaches(
-    payment: Payment, *states: PaymentState, timeout_seconds: float = 30
+    payment: Payment, *states: PaymentState, timeout_seconds: float = 90
 ) -> PaymentView:
     """Waits until the payment is in one of `states`."""
     return await eventually(
@@ -47,7 +47,7 @@ async def reaches(
     )
 
 
-async def notes(payment: Payment, words: str, timeout_seconds: float = 30) -> PaymentView:
+async def notes(payment: Payment, words: str, timeout_seconds: float = 90) -> PaymentView:
     """Waits until the payment's timeline has `words`."""
     return await eventually(
         payment.view,
