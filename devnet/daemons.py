@@ -28,6 +28,8 @@ from devnet.progress import say, shown, watched
 TOOLS = Path(__file__).resolve().parent / "regtest" / "tools"
 
 _VERSION_TIMEOUT_SECONDS = 20
+# How all of them but Temporal's server of development tell theirs.
+_VERSION = r"version (\d+)\.(\d+)\.(\d+)"
 _DOWNLOAD_FIRST_BYTE_SECONDS = 10
 _DOWNLOAD_TIMEOUT_SECONDS = 600
 
@@ -128,57 +130,57 @@ PROGRAMS = {
         TEMPORAL_SERVER,
         "go.temporal.io/server/cmd/server",
         needs=(1, 30, 4),
-        told=r"version (\d+)\.(\d+)\.(\d+)",
+        told=_VERSION,
     ),
     "temporal-sql": Program(
         TEMPORAL_SERVER,
         "go.temporal.io/server/cmd/tools/sql",
         needs=(1, 30, 4),
-        told=r"version (\d+)\.(\d+)\.(\d+)",
+        told=_VERSION,
     ),
     "lnd": Program(
         LND,
         "github.com/lightningnetwork/lnd/cmd/lnd",
         needs=(0, 21, 2),
-        told=r"version (\d+)\.(\d+)\.(\d+)",
+        told=_VERSION,
     ),
     "lncli": Program(
         LND,
         "github.com/lightningnetwork/lnd/cmd/lncli",
         needs=(0, 21, 2),
-        told=r"version (\d+)\.(\d+)\.(\d+)",
+        told=_VERSION,
     ),
     "btcd": Program(
         LND,
         "github.com/btcsuite/btcd",
         needs=(0, 25, 0),
-        told=r"version (\d+)\.(\d+)\.(\d+)",
+        told=_VERSION,
     ),
     "btcctl": Program(
         LND,
         "github.com/btcsuite/btcd/cmd/btcctl",
         needs=(0, 23, 1),
-        told=r"version (\d+)\.(\d+)\.(\d+)",
+        told=_VERSION,
     ),
     "lnd-descriptors": Program(LND, _OURS),
     "loopd": Program(
         LOOP,
         "github.com/lightninglabs/loop/cmd/loopd",
         needs=(0, 33, 3),
-        told=r"version (\d+)\.(\d+)\.(\d+)",
+        told=_VERSION,
     ),
     "loop": Program(
         LOOP,
         "github.com/lightninglabs/loop/cmd/loop",
         needs=(0, 33, 3),
-        told=r"version (\d+)\.(\d+)\.(\d+)",
+        told=_VERSION,
     ),
     "loop-descriptors": Program(LOOP, _OURS),
     "poold": Program(
         POOL,
         "github.com/lightninglabs/pool/cmd/poold",
         needs=(0, 6, 6),
-        told=r"version (\d+)\.(\d+)\.(\d+)",
+        told=_VERSION,
     ),
     "pool-descriptors": Program(POOL, _OURS),
 }

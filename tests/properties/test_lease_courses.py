@@ -16,7 +16,7 @@ from tests.properties.clock import EPOCH
 from tests.properties.model_pool import KEY, UNIT_SAT, World, settle
 
 # A machine that does much else is no reason to fail.
-unhurried = settings(max_examples=150)
+many = settings(max_examples=150)
 
 _IDLE_STEPS = 200
 
@@ -67,7 +67,7 @@ steps = st.lists(
 )
 
 
-@unhurried
+@many
 @given(requests, accounts, st.booleans(), steps)
 def test_every_course_bids_once_and_ends_as_the_world_has_it(
     request: LeaseRequest, account_sat: int, room: bool, course: list[tuple[str, object]]
@@ -115,7 +115,7 @@ def test_every_course_bids_once_and_ends_as_the_world_has_it(
         assert threshold is None or cost_sat <= threshold or approved
 
 
-@unhurried
+@many
 @given(requests, accounts, steps)
 def test_what_it_knows_survives_a_new_run(
     request: LeaseRequest, account_sat: int, course: list[tuple[str, object]]
@@ -132,7 +132,7 @@ def test_what_it_knows_survives_a_new_run(
         assert leases[0] == leases[1]
 
 
-@unhurried
+@many
 @given(st.text("abcXYZ.:@-_0123456789", min_size=1, max_size=20))
 def test_a_mark_is_a_lease_own_and_a_point_of_the_curve(key: str) -> None:
     """As btcec and coincurve would have it: x³ + 7 is a square."""
