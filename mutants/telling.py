@@ -41,8 +41,8 @@ TELLING = (
         incident="Q",
         harm="one 503, and the event is dead",
         path="workflows/event.py",
-        old="                return cause.message, cause.type == EndpointGoneError.__name__",
-        new="                return cause.message, True",
+        old="        return cause.message, cause.type == EndpointGoneError.__name__",
+        new="        return cause.message, True",
         killers=(f"{_WORKFLOW}an_endpoint_that_failed_is_told_by_a_later_try",),
     ),
     Mutant(
@@ -186,6 +186,15 @@ TELLING = (
         old="self._deliveries[name].tries - self._hurried[name]",
         new="self._deliveries[name].tries",
         killers=(f"{_WORKFLOW}who_cannot_wait_uses_up_none_of_the_tries",),
+    ),
+    Mutant(
+        name="a-lost-worker-uses-up-the-tries",
+        incident="X",
+        harm="two workers that die while they tell have a merchant wait for minutes",
+        path="workflows/event.py",
+        old="worker_was_lost(failed)\n            and",
+        new="False and",
+        killers=(f"{_WORKFLOW}tries_that_their_workers_did_not_survive_are_none_of_the_endpoints",),
     ),
     Mutant(
         name="a-turn-is-given-once",

@@ -25,6 +25,10 @@ from starter.connect import connect
 from tests.commands import Command
 from tests.oracle import accounted_for
 from tests.receivers import receiving, told_of
+from tests.standing import loop_of_the_session, pytest_runtest_makereport
+
+# A fixture and a hook: pytest finds them here.
+__all__ = ["loop_of_the_session", "pytest_runtest_makereport"]
 
 # How long an example takes tells of the machine, and of nothing else.
 settings.register_profile("unhurried", deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -128,6 +128,12 @@ def nobody_came(error: ActivityError) -> bool:
     return isinstance(cause, TimeoutError) and cause.type is TimeoutType.SCHEDULE_TO_START
 
 
+def worker_was_lost(error: ActivityError) -> bool:
+    """Whether it ended because its worker fell silent: nobody knows what it had done by then."""
+    cause = error.cause
+    return isinstance(cause, TimeoutError) and cause.type is TimeoutType.HEARTBEAT
+
+
 def read_signal(kind: type[Said], given: tuple[Any, ...]) -> Said | None:
     """What a signal says; None, and a line in the log, where it is nothing of that kind.
 

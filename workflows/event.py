@@ -26,13 +26,17 @@ from fulgurite.events.delivery import (
     pause_after,
 )
 from workflows import metrics, search_attributes
-from workflows.calling import call_local, read_signal, refused, try_on
+from workflows.calling import call_local, read_signal, refused, try_on, worker_was_lost
 
 # An endpoint's own timeout is at most a minute.
 _TRY_AT_MOST = timedelta(seconds=90)
 # No worker that knows the endpoint for so long counts as a failed try.
 _FIND_A_WORKER = timedelta(hours=1)
 _ASK_AGAIN = timedelta(hours=1)
+# So many tries that their workers did not survive are none of the endpoint's; an event that
+# kills every worker must not do so for ever.
+_FORGIVEN = 10
+_LOST_TRIES = "lost-tries"
 
 
 @workflow.defn(name="EventWorkflow")
@@ -55,7 +59,10 @@ class EventWorkflow:
             if name in self._told or name in others
         }
         self._at_once: set[str] = set()
+        # Tries that are none of those that an endpoint has: somebody asked for them, or their
+        # worker was lost.
         self._hurried: Counter[str] = Counter()
+        self._lost: Counter[str] = Counter()
         self._turns: set[str] = set()
         self._followers: set[Turn] = set()
         self._under_way: list[asyncio.Task[None]] = []
@@ -77,7 +84,7 @@ class EventWorkflow:
 
     def _begin(self, name: str) -> None:
         self._turns.discard(name)
-        self._hurried[name] = 0
+        self._hurried[name] = self._lost[name] = 0
         self._under_way.append(asyncio.create_task(self._deliver(self._recipients[name])))
 
     async def _deliver(self, recipient: Recipient) -> None:
@@ -86,13 +93,12 @@ class EventWorkflow:
             await self._wait_for_turn(name, self._event.after)
         self._fire(name, DeliveryEvent.TURN_CAME)
         while True:
-            problem, gone = await self._try(name)
-            if problem is None:
+            failed = await self._try(name)
+            if failed is None:
                 self._fire(name, DeliveryEvent.TAKEN, delivered_at=workflow.now())
                 return
-            # A try that somebody asked for is none of those that an endpoint has.
-            tries = self._deliveries[name].tries - self._hurried[name]
-            pause = None if gone else pause_after(tries, workflow.random().random())
+            problem, gone = _understood(failed)
+            pause = None if gone else self._pause(name, failed)
             if pause is None and not gone and name in self._at_once:
                 self._hurried[name] += 1
                 continue
@@ -129,8 +135,8 @@ class EventWorkflow:
                     timeout_summary=f"{name}: after {found.event_id}",
                 )
 
-    async def _try(self, name: str) -> tuple[str | None, bool]:
-        """None when it was taken, or the problem; and whether the endpoint wants no more."""
+    async def _try(self, name: str) -> ActivityError | None:
+        """Why it was not taken; None when it was."""
         self._at_once.discard(name)
         tries = self._deliveries[name].tries + 1
         self._set(name, tries=tries, next_try_at=None)
@@ -144,11 +150,22 @@ class EventWorkflow:
                 summary=f"{self._event.type} to {name}, try {tries}",
             )
         except ActivityError as error:
-            cause = error.cause
-            if isinstance(cause, ApplicationError):
-                return cause.message, cause.type == EndpointGoneError.__name__
-            return str(cause or error), False
-        return None, False
+            return error
+        return None
+
+    def _pause(self, name: str, failed: ActivityError) -> timedelta | None:
+        """Until the next try; None when none are left."""
+        draw = workflow.random().random()
+        # Gated: a delivery that has counted them before goes on as it was.
+        if (
+            worker_was_lost(failed)
+            and self._lost[name] < _FORGIVEN
+            and workflow.patched(_LOST_TRIES)
+        ):
+            self._lost[name] += 1
+            return pause_after(1, draw)
+        tries = self._deliveries[name].tries - self._hurried[name] - self._lost[name]
+        return pause_after(tries, draw)
 
     async def _rest(self, name: str, pause: timedelta) -> None:
         try:
@@ -237,3 +254,13 @@ class EventWorkflow:
             problem = each.last_problem.replace("|", "/").replace("\n", " ")
             lines.append(f"| {each.endpoint} | {each.state} | {each.tries} | {when} | {problem} |")
         return "\n".join(lines)
+
+
+def _understood(failed: ActivityError) -> tuple[str, bool]:
+    """The problem in words, and whether the endpoint wants no more."""
+    cause = failed.cause
+    if isinstance(cause, ApplicationError):
+        return cause.message, cause.type == EndpointGoneError.__name__
+    if worker_was_lost(failed):
+        return "the worker was lost during the try: the endpoint may have it", False
+    return str(cause or failed), False

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+
+from devnet.receiver import HANG, Receiver
 from devnet.waiting import eventually
 from fulgurite import ids
 from fulgurite.events.catalogue import EventType
@@ -30,6 +33,25 @@ async def _retried(on: Recording) -> None:
         merchant.answer = 200
         await announced.replay()
         await announced.receipt()
+
+
+async def _outlived_its_worker(on: Recording) -> None:
+    async with on.merchant() as (merchant, settings):
+        merchant.answer = HANG
+        config = settings.webhooks["merchant"]
+        of_merchant = {
+            "URL": config.url,
+            "SECRET_PATH": str(config.secret_path),
+            "ALLOW_NETWORKS": json.dumps([str(each) for each in config.allow_networks]),
+        }
+        told = {f"FULGURITE_WEBHOOKS__MERCHANT__{key}": is_ for key, is_ in of_merchant.items()}
+        async with on.house.worker("doomed", **told) as doomed:
+            announced = await _of_a_payment(on)
+            await _asked(merchant)
+            await doomed.kill()
+        merchant.answer = 200
+        async with on.worker(settings):
+            await announced.receipt()
 
 
 async def _gone(on: Recording) -> None:
@@ -70,6 +92,13 @@ async def _in_order(on: Recording, kept: EventType) -> None:
         on.keep(ids.event_id((first if kept is EventType.INVOICE_ACCEPTED else second).event_id))
 
 
+async def _asked(merchant: Receiver) -> None:
+    async def ask() -> int:
+        return len(merchant.deliveries)
+
+    await eventually(ask, what="a webhook at the merchant")
+
+
 async def _of_a_payment(on: Recording) -> Announcement:
     """An invoice is settled; the history of that event is kept."""
     created, _ = await issued(on)
@@ -108,6 +137,7 @@ async def _tried(announced: Announcement, tries: int) -> None:
 SHAPES = (
     Shape("event-told", _told),
     Shape("event-retried", _retried),
+    Shape("event-outlived-its-worker", _outlived_its_worker),
     Shape("event-gone", _gone),
     Shape("event-replayed", _replayed),
     Shape("event-first-in-order", _first_in_order),

@@ -13,7 +13,13 @@ from types import ModuleType
 from typing import Any, TypeVar
 from unittest import mock
 
-from temporalio.exceptions import ActivityError, ApplicationError, RetryState
+from temporalio.exceptions import (
+    ActivityError,
+    ApplicationError,
+    RetryState,
+    TimeoutError,  # noqa: A004
+    TimeoutType,
+)
 
 from tests.relays.model_temporal import Temporal, run
 
@@ -99,6 +105,18 @@ def _standing_in(stage: Stage, modules: tuple[ModuleType, ...]) -> Iterator[None
 
 def failed(kind: str, message: str = "it did not work") -> ActivityError:
     """How an activity's error, a class of `fulgurite.errors` by name, reaches a workflow."""
+    return _because(ApplicationError(message, type=kind))
+
+
+def worker_lost() -> ActivityError:
+    """How the death of the worker that ran an activity reaches a workflow."""
+    silence = TimeoutError(
+        "activity Heartbeat timeout", type=TimeoutType.HEARTBEAT, last_heartbeat_details=[]
+    )
+    return _because(silence)
+
+
+def _because(cause: BaseException) -> ActivityError:
     error = ActivityError(
         "activity failed",
         scheduled_event_id=0,
@@ -108,5 +126,5 @@ def failed(kind: str, message: str = "it did not work") -> ActivityError:
         activity_id="",
         retry_state=RetryState.MAXIMUM_ATTEMPTS_REACHED,
     )
-    error.__cause__ = ApplicationError(message, type=kind)
+    error.__cause__ = cause
     return error

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
+from collections.abc import Collection
 from datetime import timedelta
 from typing import Any
 from unittest import mock
@@ -18,7 +19,7 @@ from fulgurite.events.delivery import (
     Recipient,
 )
 from tests.properties.clock import EPOCH
-from tests.unit.stage import Stage, World, failed, play
+from tests.unit.stage import Stage, World, failed, play, worker_lost
 from tests.unit.test_event_delivery import settled
 from workflows import calling, event, metrics
 from workflows.event import EventWorkflow
@@ -36,6 +37,8 @@ class Endpoints:
         self.error = "DeliveryError"
         self.problem = "it did not work"
         self.tries: list[str] = []
+        # The tries, by their number, that their workers do not survive.
+        self.lost: Collection[int] = ()
         # An operator who cannot wait, so many seconds after a try began, by the try's number.
         self.hurried_after_seconds: dict[int, float] = {}
         self.workflow: EventWorkflow
@@ -51,6 +54,8 @@ class Endpoints:
         if hurried is not None:
             asyncio.get_running_loop().call_later(hurried, self._hurry, ask.endpoint)
         await asyncio.sleep(self.answers_after_seconds[ask.endpoint])
+        if len(self.tries) in self.lost:
+            raise worker_lost()
         if self.tries.count(ask.endpoint) <= self.failures[ask.endpoint]:
             raise failed(self.error, self.problem)
         return Posted(status=200, milliseconds=1)
@@ -167,6 +172,30 @@ def test_an_order_that_comes_during_a_try_has_the_next_made_at_once() -> None:
     endpoints.hurried_after_seconds = {1: 0.0}
     endpoints.answers_after_seconds["shop"] = 1
     assert endpoints.told()["shop"].delivered_at == EPOCH + timedelta(seconds=2)
+
+
+def test_tries_that_their_workers_did_not_survive_are_none_of_the_endpoints() -> None:
+    """It is told again within seconds, and has all its own tries as well."""
+    quick = Endpoints(shop=0)
+    quick.lost = (1, 2, 3)
+    told = quick.told()["shop"]
+    assert (told.state, told.tries) == (DeliveryState.DELIVERED, 4)
+    assert told.delivered_at is not None
+    assert told.delivered_at <= EPOCH + 3 * 1.2 * PAUSES[0]
+    assert any("worker was lost" in row_of("shop", details)[4] for details in quick.shown)
+
+    deaf = Endpoints(shop=1_000)
+    deaf.lost = (1, 4, 5)
+    told = deaf.told()["shop"]
+    assert (told.state, told.tries) == (DeliveryState.DEAD, len(PAUSES) + 1 + 3)
+
+
+def test_an_event_that_kills_every_worker_is_given_up() -> None:
+    deadly = Endpoints(shop=0)
+    deadly.lost = range(1, 1_000)
+    told = deadly.told()["shop"]
+
+    assert (told.state, told.tries) == (DeliveryState.DEAD, len(PAUSES) + 1 + 10)
 
 
 class Neighbours(World):
