@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import ClassVar, Final
 
-from temporalio.client import Client
+from temporalio.client import Client, WorkflowExecutionDescription, WorkflowExecutionStatus
 from temporalio.common import (
     SearchAttributePair,
     TypedSearchAttributes,
@@ -60,9 +60,14 @@ class ChannelClose(Handle[CloseReceipt, CloseView]):
 async def close_channel(client: Client, request: CloseRequest) -> ChannelClose:
     """Starts a closing, or joins the one under way; as `FulguriteClient.close_channel` has it."""
     usual = ids.close_id(request.channel_point)
+    # Where both ends of a channel are ours, whoever comes second has the longer id.
+    either = usual, f"{usual}/{request.node}"
+    # A channel closes once. What LND still says of it later is less than what its receipt says.
+    for workflow_id in either:
+        if await _is_closed(client, workflow_id, request.node):
+            return ChannelClose(client, workflow_id, attached=True)
     for _ in range(_TRIES):
-        # Where both ends of a channel are ours, whoever comes second has the longer id.
-        for workflow_id in (usual, f"{usual}/{request.node}"):
+        for workflow_id in either:
             if await _started(client, workflow_id, request):
                 return ChannelClose(client, workflow_id, attached=False)
             # It may have ended by now: then it is begun anew.
@@ -97,7 +102,7 @@ async def _started(client: Client, workflow_id: str, request: CloseRequest) -> b
                 task_queue=ids.TASK_QUEUE,
                 # As with USE_EXISTING there is one; and who joins is told that he does.
                 id_conflict_policy=WorkflowIDConflictPolicy.FAIL,
-                # One that has ended is told again, or was called off or refused: tried anew.
+                # One that was called off, refused or ended by force is tried anew.
                 id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE,
                 search_attributes=TypedSearchAttributes(
                     [
@@ -113,9 +118,25 @@ async def _started(client: Client, workflow_id: str, request: CloseRequest) -> b
 
 
 async def _is_of(client: Client, workflow_id: str, node: NodeName) -> bool:
-    with temporal_errors():
-        described = await client.get_workflow_handle(workflow_id).describe()
+    described = await _described(client, workflow_id)
     return described.typed_search_attributes.get(search_attributes.NODE, node) == node
+
+
+async def _is_closed(client: Client, workflow_id: str, node: NodeName) -> bool:
+    try:
+        last = await _described(client, workflow_id)
+    except NotRetainedError:
+        return False
+    told = last.typed_search_attributes
+    return last.status is WorkflowExecutionStatus.COMPLETED and (
+        told.get(search_attributes.NODE),
+        told.get(search_attributes.STATE),
+    ) == (node, CloseState.CLOSED)
+
+
+async def _described(client: Client, workflow_id: str) -> WorkflowExecutionDescription:
+    with temporal_errors():
+        return await client.get_workflow_handle(workflow_id).describe()
 
 
 async def _join(client: Client, workflow_id: str, request: CloseRequest) -> None:

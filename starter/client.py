@@ -266,8 +266,8 @@ class FulguriteClient(Treasury):
         """Has a channel closed, or followed, or adds the order to the closing under way.
 
         Safe to repeat: LND is asked once a channel, by its one workflow. A force order
-        replaces a cooperative one that LND has not carried out. Raises
-        TemporalUnavailableError.
+        replaces a cooperative one that LND has not carried out, and a channel that is
+        CLOSED has the receipt it has. Raises TemporalUnavailableError.
         """
         return await channel.close_channel(self._client, request)
 

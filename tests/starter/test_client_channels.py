@@ -172,8 +172,11 @@ async def test_a_channel_is_closed_once_however_often_it_is_ordered(
     assert [(each.kind, each.sat_per_vbyte) for each in node.asked] == [(CloseKind.COOPERATIVE, 3)]
     assert receipt.status is CloseState.CLOSED
     assert [each.state async for each in first.watch()] == [CloseState.CLOSED]
-    again = await (await client.close_channel(request)).receipt()
-    assert (again.status, len(node.asked)) == (CloseState.CLOSED, 1), "closed is closed"
+    for kind in (CloseKind.COOPERATIVE, CloseKind.FORCE, CloseKind.FOLLOW):
+        again = await client.close_channel(request.model_copy(update={"kind": kind}))
+        assert again.attached
+        assert await again.receipt() == receipt
+    assert len(node.asked) == 1, "closed is closed"
 
 
 async def test_where_both_ends_are_ours_each_has_a_closing_of_its_own(
