@@ -51,6 +51,7 @@ _POLICY = LadderPolicy(
 )
 _PAYMENT, _LADDER, _CLOSE = "PaymentWorkflow", "StuckPaymentWorkflow", "ChannelCloseWorkflow"
 _MOST_BLOCKS = 400
+_SAY_EVERY_BLOCKS = 10
 _PATIENCE_SECONDS = 3_600
 _SAMPLE = 20
 _MIB = 1024 * 1024
@@ -147,6 +148,9 @@ async def _climbed(at: _Asker, network: SimulatedNetwork, payments: list[Payment
         mined += 1
         await _digested(at, network)
         highest = max(highest, (await _used(at)).rss_mib)
+        if mined % _SAY_EVERY_BLOCKS == 0:
+            left = await _running(at.temporal, _LADDER)
+            say(f"after {mined} blocks, {time.monotonic() - began:.0f} s: {left:,} are under way")
     after = await _used(at)
     asked = network.calls.by_method(NODE)
     say(f"{mined} blocks in {time.monotonic() - began:.0f} s, at most {highest:.0f} MiB")

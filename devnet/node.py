@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -265,14 +265,19 @@ class LightningNode:
         amount_msat: int = 0,
         fee_limit_msat: int = 100_000,
         timeout_seconds: int = 60,
+        over: Sequence[int] = (),
     ) -> lightning_pb2.Payment:
-        """Pays as a stranger to the product would, and returns the last word on it."""
+        """Pays as a stranger to the product would, and returns the last word on it.
+
+        `over`: the ids of the channels that it may leave by; none: any.
+        """
         return await self._send(
             router_pb2.SendPaymentRequest(
                 payment_request=payment_request,
                 amt_msat=amount_msat,
                 fee_limit_msat=fee_limit_msat,
                 timeout_seconds=timeout_seconds,
+                outgoing_chan_ids=over,
             )
         )
 

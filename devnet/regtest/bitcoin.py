@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 import ssl
 from base64 import b64encode
@@ -39,6 +40,7 @@ class Btcd:
         self._listen, self._rpc = free_ports(2)
         self.user = "devnet"
         self.password = secrets.token_hex(16)
+        self._mining = asyncio.Lock()
         self._daemon = Daemon(
             "btcd",
             [program, f"--configfile={self._dir / 'btcd.conf'}", f"--datadir={self._dir / 'data'}"],
@@ -67,7 +69,9 @@ class Btcd:
 
     async def mine(self, blocks: int) -> int:
         """Mines what the mempool holds into `blocks` blocks; returns the new height."""
-        await self._call("generate", blocks)
+        # btcd refuses who comes while it generates for another.
+        async with self._mining:
+            await self._call("generate", blocks)
         return await self.height()
 
     async def mine_payment(self, amount_sat: int, addresses: Sequence[str]) -> None:
@@ -99,12 +103,14 @@ class Btcd:
 
     async def _submit(self, outputs: Sequence[Output]) -> None:
         """One block on the tip, with nothing but its coinbase."""
-        chain = await self._call("getblockchaininfo")
-        block = mined_block(
-            chain["bestblockhash"], chain["blocks"] + 1, chain["mediantime"] + 1, outputs
-        )
-        # Unlike every other method this one answers null when it is content.
-        if refusal := await self._call("submitblock", block.hex()):
+        async with self._mining:
+            chain = await self._call("getblockchaininfo")
+            block = mined_block(
+                chain["bestblockhash"], chain["blocks"] + 1, chain["mediantime"] + 1, outputs
+            )
+            # Unlike every other method this one answers null when it is content.
+            refusal = await self._call("submitblock", block.hex())
+        if refusal:
             raise BtcdRefusedError(f"submitblock: {refusal}")
 
     async def _witness_program(self, address: str) -> bytes:

@@ -68,7 +68,7 @@ async def hang(
     waiting = asyncio.create_task(carol.wait_for_invoice(invoice, ACCEPTED))
     over_before = asyncio.create_task(payment.receipt())
     await asyncio.wait({waiting, over_before}, return_when=asyncio.FIRST_COMPLETED)
-    assert waiting.done(), f"it does not hang: {over_before}"
+    assert waiting.done(), f"it does not hang: {over_before.result()}"
     over_before.cancel()
     return payment, invoice
 
