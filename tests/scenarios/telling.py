@@ -57,6 +57,16 @@ async def notes(payment: Payment, words: str, timeout_seconds: float = 90) -> Pa
     )
 
 
+async def ends(payment: Payment, timeout_seconds: float = 150) -> Receipt:
+    """The receipt; where none comes, a TimeoutError that says how the payment stands."""
+    try:
+        async with asyncio.timeout(timeout_seconds):
+            return await payment.receipt()
+    except TimeoutError as late:
+        view = await payment.view()
+        raise TimeoutError(f"no receipt after {timeout_seconds:g} s: {view!r}") from late
+
+
 async def lnd_says(
     node: LightningNode, invoice: TestInvoice, status: LndPayment.PaymentStatus.ValueType
 ) -> LndPayment:

@@ -19,7 +19,7 @@ from starter.client import FulguriteClient
 from starter.connect import connect
 from workflows import search_attributes
 
-from .telling import AMOUNT_MSAT, assert_true, reaches, to_pay
+from .telling import AMOUNT_MSAT, assert_true, ends, reaches, to_pay
 
 # A run of a payment in flight that becomes stuck has eleven events or more.
 SUGGEST_AFTER_EVENTS = 10
@@ -54,7 +54,7 @@ async def test_a_payment_carries_on_over_several_runs(impatient: House) -> None:
             handle.describe, lambda described: described.run_id != first, what="the next run"
         )
         await carol.settle(invoice)
-        receipt = await payment.receipt()
+        receipt = await ends(payment)
         view = await payment.view()
         began = await temporal.get_workflow_handle(handle.id, run_id=first).describe()
         last = await handle.describe()

@@ -19,7 +19,7 @@ from fulgurite.payments.states import FailureReason, PaymentState
 from starter.client import FulguriteClient, keysend
 from workflows import search_attributes
 
-from .telling import AMOUNT_MSAT, NO_RETRY_SECONDS, TWO_HOP_FEE_MSAT, assert_true, to_pay
+from .telling import AMOUNT_MSAT, NO_RETRY_SECONDS, TWO_HOP_FEE_MSAT, assert_true, ends, to_pay
 
 pytestmark = pytest.mark.usefixtures("working")
 
@@ -34,7 +34,7 @@ async def test_an_invoice_is_paid_over_one_hop_and_over_two(
     invoice = await home.network.nodes[payee].invoice(AMOUNT_MSAT)
     before = datetime.now(UTC)
     payment = await client.pay(to_pay(invoice, fee_limit={"sat": 10}))
-    receipt = await payment.receipt()
+    receipt = await ends(payment)
 
     assert receipt.status is PaymentState.SUCCEEDED
     assert receipt.failure_reason is FailureReason.NONE

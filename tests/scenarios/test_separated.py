@@ -14,7 +14,7 @@ from fulgurite import ids
 from fulgurite.payments.states import PaymentState
 from starter.client import FulguriteClient
 
-from .telling import AMOUNT_MSAT, assert_nothing_moved, assert_true, notes, to_pay
+from .telling import AMOUNT_MSAT, assert_nothing_moved, assert_true, ends, notes, to_pay
 
 
 @pytest.fixture
@@ -34,7 +34,7 @@ async def test_a_worker_without_the_pay_macaroon_leaves_the_payment_to_one_that_
         assert view.state is PaymentState.DISPATCHING
         await assert_nothing_moved(home, invoice)
         async with home.worker("paying"):
-            receipt = await payment.receipt()
+            receipt = await ends(payment)
 
     assert receipt.status is PaymentState.SUCCEEDED
     assert (receipt.initiated_by_this_run, receipt.sends) == (True, 1)
@@ -64,7 +64,7 @@ async def test_a_worker_that_loses_the_pay_macaroon_strands_nothing(
         [activity] = described.raw_description.pending_activities
         assert "no pay macaroon" in activity.last_failure.message
         pay.write_bytes(secret)
-        receipt = await payment.receipt()
+        receipt = await ends(payment)
 
     assert receipt.status is PaymentState.SUCCEEDED
     await assert_true(home, receipt, invoice)
