@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, settings
 from temporalio.client import Client
 from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
+from xdist.workermanage import WorkerController
 
 import worker
 from devnet.house import House, furnished, house, network
@@ -63,6 +64,10 @@ def _is_on_postgres_in_vain(item: pytest.Item) -> bool:
     return kind == "postgres" and item.path.stem not in ON_POSTGRES
 
 
+# Seven tests only, which take as long as a hundred others.
+_LONGEST = "tests/stuck/test_kills.py regtest"
+
+
 class Together(LoadScopeScheduling):  # type: ignore[misc] # xdist has no types
     """What stays together where processes share the work: more than cores, since tests mostly wait.
 
@@ -76,6 +81,12 @@ class Together(LoadScopeScheduling):  # type: ignore[misc] # xdist has no types
         folder, _, file = path.rpartition("/")
         together = folder if file != "test_kills.py" else path
         return f"{together} {kind}" if kind or "/regtest" in folder else path
+
+    def _assign_work_unit(self, node: WorkerController) -> None:
+        """Begins with what takes longest: as the last it would be waited for alone."""
+        if _LONGEST in self.workqueue:
+            self.workqueue.move_to_end(_LONGEST, last=False)
+        super()._assign_work_unit(node)
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadScopeScheduling:
