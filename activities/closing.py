@@ -170,11 +170,14 @@ class CloseStarter:
         usual = ids.close_id(request.channel_point)
         # Both ends of a channel can be ours: who comes second has the longer id.
         either = usual, f"{usual}/{request.node}"
+        closed_for = {each: await self._closed_for(each) for each in either}
         if request.kind is CloseKind.FOLLOW and ask.listener is None:
             for workflow_id in either:
-                if await self._has_told_its_end(workflow_id, request.node):
+                if closed_for[workflow_id] == request.node:
                     return Begun(workflow_id=workflow_id)
         for workflow_id in either:
+            if closed_for[workflow_id] not in {None, request.node}:
+                continue  # the other end's receipt stays where it is looked for
             handle = await self._client.start_workflow(
                 "ChannelCloseWorkflow",
                 request,
@@ -193,13 +196,14 @@ class CloseStarter:
                 break
         return Begun(workflow_id=workflow_id)
 
-    async def _has_told_its_end(self, workflow_id: str, node: NodeName) -> bool:
+    async def _closed_for(self, workflow_id: str) -> NodeName | None:
+        """The node whose end of the channel was followed to CLOSED there; None: nobody's."""
         try:
             last = await self._client.get_workflow_handle(workflow_id).describe()
         except RPCError as error:
             if error.status is not RPCStatusCode.NOT_FOUND:
                 raise
-            return False
+            return None
         told = last.typed_search_attributes
         ended = last.status is WorkflowExecutionStatus.COMPLETED
-        return ended and (told.get(_NODE), told.get(_STATE)) == (node, CloseState.CLOSED)
+        return told.get(_NODE) if ended and told.get(_STATE) == CloseState.CLOSED else None

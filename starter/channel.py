@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import ClassVar, Final
 
-from temporalio.client import Client, WorkflowExecutionDescription, WorkflowExecutionStatus
+from temporalio.client import Client, WorkflowExecutionStatus
 from temporalio.common import (
     SearchAttributePair,
     TypedSearchAttributes,
@@ -39,7 +40,7 @@ class ChannelClose(Handle[CloseReceipt, CloseView]):
     _NOUN: ClassVar = "closing"
 
     def __init__(self, client: Client, workflow_id: str, *, attached: bool) -> None:
-        """`attached`: it was under way; a new order was added to its own."""
+        """`attached`: it was under way, and a new order was added to its own; or it is over."""
         super().__init__(
             client.get_workflow_handle_for(ChannelCloseWorkflow.run, workflow_id),
             ChannelCloseWorkflow.view,
@@ -60,21 +61,22 @@ class ChannelClose(Handle[CloseReceipt, CloseView]):
 async def close_channel(client: Client, request: CloseRequest) -> ChannelClose:
     """Starts a closing, or joins the one under way; as `FulguriteClient.close_channel` has it."""
     usual = ids.close_id(request.channel_point)
-    # Where both ends of a channel are ours, whoever comes second has the longer id.
-    either = usual, f"{usual}/{request.node}"
-    # A channel closes once. What LND still says of it later is less than what its receipt says.
-    for workflow_id in either:
-        if await _is_closed(client, workflow_id, request.node):
-            return ChannelClose(client, workflow_id, attached=True)
     for _ in range(_TRIES):
-        for workflow_id in either:
-            if await _started(client, workflow_id, request):
-                return ChannelClose(client, workflow_id, attached=False)
-            # It may have ended by now: then it is begun anew.
-            with suppress(NotRetainedError):
-                if await _is_of(client, workflow_id, request.node):
+        # Where both ends of a channel are ours, whoever comes second has the longer id.
+        for workflow_id in (usual, f"{usual}/{request.node}"):
+            last = await _last(client, workflow_id)
+            if last and (last.runs or last.closed) and not last.is_of(request.node):
+                continue
+            if last and last.runs:
+                with suppress(NotRetainedError):
                     await _join(client, workflow_id, request)
                     return ChannelClose(client, workflow_id, attached=True)
+            elif last and last.closed:
+                # What LND says of it by now is less than what its receipt says.
+                return ChannelClose(client, workflow_id, attached=True)
+            elif await _started(client, workflow_id, request):
+                return ChannelClose(client, workflow_id, attached=False)
+            break  # it has ended, or somebody was faster: look again
     raise InvalidRequestError(
         f"{usual} ends each time that it is joined: look at it in Temporal, then ask again"
     )
@@ -85,9 +87,9 @@ async def channel_close(
 ) -> ChannelClose:
     """The closing of a channel, known or not: `node`'s, or whoever's came first."""
     workflow_id = ids.close_id(channel_point)
-    with suppress(NotRetainedError):
-        if node is not None and not await _is_of(client, workflow_id, node):
-            workflow_id = f"{workflow_id}/{node}"
+    last = await _last(client, workflow_id)
+    if last and not last.is_of(node):
+        workflow_id = f"{workflow_id}/{node}"
     return ChannelClose(client, workflow_id, attached=True)
 
 
@@ -117,26 +119,41 @@ async def _started(client: Client, workflow_id: str, request: CloseRequest) -> b
     return True
 
 
-async def _is_of(client: Client, workflow_id: str, node: NodeName) -> bool:
-    described = await _described(client, workflow_id)
-    return described.typed_search_attributes.get(search_attributes.NODE, node) == node
+@dataclass(frozen=True)
+class _Last:
+    """A closing's latest run."""
+
+    node: NodeName | None
+    status: WorkflowExecutionStatus | None
+    state: str | None
+
+    @property
+    def runs(self) -> bool:
+        return self.status is WorkflowExecutionStatus.RUNNING
+
+    @property
+    def closed(self) -> bool:
+        """Whether it has a receipt of the channel's last output."""
+        completed = self.status is WorkflowExecutionStatus.COMPLETED
+        return completed and self.state == CloseState.CLOSED
+
+    def is_of(self, node: NodeName | None) -> bool:
+        """Whoever is asked for without a node, or begun without one, is the right one."""
+        return None in {self.node, node} or self.node == node
 
 
-async def _is_closed(client: Client, workflow_id: str, node: NodeName) -> bool:
+async def _last(client: Client, workflow_id: str) -> _Last | None:
     try:
-        last = await _described(client, workflow_id)
+        with temporal_errors():
+            last = await client.get_workflow_handle(workflow_id).describe()
     except NotRetainedError:
-        return False
+        return None
     told = last.typed_search_attributes
-    return last.status is WorkflowExecutionStatus.COMPLETED and (
-        told.get(search_attributes.NODE),
-        told.get(search_attributes.STATE),
-    ) == (node, CloseState.CLOSED)
-
-
-async def _described(client: Client, workflow_id: str) -> WorkflowExecutionDescription:
-    with temporal_errors():
-        return await client.get_workflow_handle(workflow_id).describe()
+    return _Last(
+        node=told.get(search_attributes.NODE),
+        status=last.status,
+        state=told.get(search_attributes.STATE),
+    )
 
 
 async def _join(client: Client, workflow_id: str, request: CloseRequest) -> None:

@@ -23,6 +23,8 @@ _FOR_EVER = RetryPolicy(
 )
 _LOCAL_TIMEOUT = timedelta(seconds=60)
 _HEARTBEAT_TIMEOUT = timedelta(seconds=15)
+# What the SDK's core calls it when a worker leaves before an activity has ended.
+_SHUTDOWN = "WorkerShutdown"
 
 Said = TypeVar("Said", bound=BaseModel)
 
@@ -129,9 +131,10 @@ def nobody_came(error: ActivityError) -> bool:
 
 
 def worker_was_lost(error: ActivityError) -> bool:
-    """Whether it ended because its worker fell silent: nobody knows what it had done by then."""
+    """Whether its worker fell silent, or had to leave: nobody knows what it had done by then."""
     cause = error.cause
-    return isinstance(cause, TimeoutError) and cause.type is TimeoutType.HEARTBEAT
+    silent = isinstance(cause, TimeoutError) and cause.type is TimeoutType.HEARTBEAT
+    return silent or (isinstance(cause, ApplicationError) and cause.type == _SHUTDOWN)
 
 
 def read_signal(kind: type[Said], given: tuple[Any, ...]) -> Said | None:

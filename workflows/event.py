@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
 from contextlib import suppress
 from datetime import timedelta
 from typing import Any
@@ -59,10 +58,6 @@ class EventWorkflow:
             if name in self._told or name in others
         }
         self._at_once: set[str] = set()
-        # Tries that are none of those that an endpoint has: somebody asked for them, or their
-        # worker was lost.
-        self._hurried: Counter[str] = Counter()
-        self._lost: Counter[str] = Counter()
         self._turns: set[str] = set()
         self._followers: set[Turn] = set()
         self._under_way: list[asyncio.Task[None]] = []
@@ -84,7 +79,6 @@ class EventWorkflow:
 
     def _begin(self, name: str) -> None:
         self._turns.discard(name)
-        self._hurried[name] = self._lost[name] = 0
         self._under_way.append(asyncio.create_task(self._deliver(self._recipients[name])))
 
     async def _deliver(self, recipient: Recipient) -> None:
@@ -92,15 +86,25 @@ class EventWorkflow:
         if recipient.ordered and self._event.after:
             await self._wait_for_turn(name, self._event.after)
         self._fire(name, DeliveryEvent.TURN_CAME)
+        # Of an endpoint's own tries is none that somebody asked for, or that its worker did not
+        # survive.
+        spent, lost, hurried = 0, 0, False
         while True:
             failed = await self._try(name)
             if failed is None:
                 self._fire(name, DeliveryEvent.TAKEN, delivered_at=workflow.now())
                 return
             problem, gone = _understood(failed)
-            pause = None if gone else self._pause(name, failed)
+            # Gated: a delivery that has counted them before goes on as it was.
+            forgiven = (
+                lost < _FORGIVEN and worker_was_lost(failed) and workflow.patched(_LOST_TRIES)
+            )
+            lost += forgiven
+            spent += not (forgiven or hurried)
+            due = 1 if forgiven else max(spent, 1)
+            pause = None if gone else pause_after(due, workflow.random().random())
             if pause is None and not gone and name in self._at_once:
-                self._hurried[name] += 1
+                hurried = True
                 continue
             if pause is None:
                 self._fire(name, DeliveryEvent.GIVEN_UP, last_problem=problem, next_try_at=None)
@@ -109,7 +113,7 @@ class EventWorkflow:
                 )
                 return
             self._set(name, last_problem=problem, next_try_at=workflow.now() + pause)
-            await self._rest(name, pause)
+            hurried = await self._is_hurried(name, pause)
 
     async def _wait_for_turn(self, name: str, after: EventId) -> None:
         """Until the endpoint is through with what was before: it was delivered, or is dead.
@@ -153,28 +157,15 @@ class EventWorkflow:
             return error
         return None
 
-    def _pause(self, name: str, failed: ActivityError) -> timedelta | None:
-        """Until the next try; None when none are left."""
-        draw = workflow.random().random()
-        # Gated: a delivery that has counted them before goes on as it was.
-        if (
-            worker_was_lost(failed)
-            and self._lost[name] < _FORGIVEN
-            and workflow.patched(_LOST_TRIES)
-        ):
-            self._lost[name] += 1
-            return pause_after(1, draw)
-        tries = self._deliveries[name].tries - self._hurried[name] - self._lost[name]
-        return pause_after(tries, draw)
-
-    async def _rest(self, name: str, pause: timedelta) -> None:
+    async def _is_hurried(self, name: str, pause: timedelta) -> bool:
+        """Whether somebody asked for the next try before it was due."""
         try:
             await workflow.wait_condition(
                 lambda: name in self._at_once, timeout=pause, timeout_summary=f"{name}: next try"
             )
         except TimeoutError:
-            return
-        self._hurried[name] += 1
+            return False
+        return True
 
     @workflow.signal
     async def follow(self, *given: Any) -> None:
@@ -258,9 +249,9 @@ class EventWorkflow:
 
 def _understood(failed: ActivityError) -> tuple[str, bool]:
     """The problem in words, and whether the endpoint wants no more."""
+    if worker_was_lost(failed):
+        return "the worker was lost during the try: the endpoint may have it", False
     cause = failed.cause
     if isinstance(cause, ApplicationError):
         return cause.message, cause.type == EndpointGoneError.__name__
-    if worker_was_lost(failed):
-        return "the worker was lost during the try: the endpoint may have it", False
     return str(cause or failed), False

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 
 import typer
+from temporalio.client import WorkflowExecutionStatus
 
 import settings as configuration
 from fulgurite.channels.requests import CloseKind, CloseRequest, FeeBudget
@@ -129,9 +130,12 @@ async def close(
     verb = "Force close it" if force_close else "Close it"
     confirm(f"{verb} on {request.node}? It cannot be called back.", force=force)
     closing = await client.close_channel(request)
-    if closing.attached:
+    over = closing.attached and await closing.status() is not WorkflowExecutionStatus.RUNNING
+    if over:
+        err.print("It is closed already: nothing was ordered.")
+    elif closing.attached:
         err.print("It is being closed already: this order was added, and is followed with it.")
-    if no_wait:
+    if no_wait and not over:
         return _left_under_way(closing, request, as_json=as_json)
     return await _followed(closing, request, as_json=as_json)
 

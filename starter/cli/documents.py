@@ -73,7 +73,9 @@ class CloseOutcome(Model):
     """What came of `channel close`."""
 
     channel_point: ChannelPoint
-    attached: bool = Field(description="it was being closed; this order was added to the others")
+    attached: bool = Field(
+        description="it was being closed, and this order was added to the others; or it is closed"
+    )
     receipt: CloseReceipt | None = Field(description="null: it goes on without this command")
 
 

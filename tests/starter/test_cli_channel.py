@@ -104,7 +104,7 @@ async def test_a_close_is_confirmed_ordered_once_and_followed_to_its_last_output
     node.sweeps(point)
     followed = await ordering
     stdout, _ = await following.communicate()
-    again = await fulgurite(*command, "--force", "--json")
+    again = await fulgurite(*command, "--force", "--no-wait", "--json")
     gone = await fulgurite(*command)
 
     assert unsure.exit_code == 3
@@ -120,6 +120,7 @@ async def test_a_close_is_confirmed_ordered_once_and_followed_to_its_last_output
     assert "1,500 sat on chain" in followed.stdout
     assert "our balance  600,000 sat  CLAIMED  by " in followed.stdout
     assert [each.kind for each in node.asked] == [CloseKind.FORCE]
+    assert (again.exit_code, "nothing was ordered" in again.stderr) == (0, True)
     assert valid(again.stdout, "close-outcome")["receipt"]["status"] == "CLOSED"
     assert (gone.exit_code, "has no open channel" in gone.stderr) == (2, True)
 

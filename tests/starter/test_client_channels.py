@@ -8,7 +8,9 @@ import secrets
 import pytest
 from temporalio.client import Client
 
+from activities.closing import CloseStarter
 from devnet.waiting import eventually
+from fulgurite.channels.calls import BeginClose
 from fulgurite.channels.closing import CloseType
 from fulgurite.channels.requests import CloseKind, CloseRequest, FeeBudget
 from fulgurite.channels.states import CloseState
@@ -201,7 +203,19 @@ async def test_where_both_ends_are_ours_each_has_a_closing_of_its_own(
     await temporal.get_workflow_handle(other.id).terminate("nobody serves that node")
     node.confirms(point)
     node.sweeps(point)
-    await closing.receipt()
+    receipt = await closing.receipt()
+    followed = await CloseStarter(temporal).begin(
+        BeginClose(
+            request=CloseRequest(node="elsewhere", channel_point=point, kind=CloseKind.FOLLOW)
+        )
+    )
+    again = await client.close_channel(ours.model_copy(update={"node": "third"}))
+
+    assert followed.workflow_id == other.id
+    assert again.id == f"close/{point}/third"
+    assert await (await client.close_channel(ours)).receipt() == receipt, "it is not shadowed"
+    for left in (other.id, again.id):
+        await temporal.get_workflow_handle(left).terminate("nobody serves that node")
 
 
 async def test_an_unknown_closing_and_what_is_no_channel_are_told(client: FulguriteClient) -> None:

@@ -190,6 +190,30 @@ def test_tries_that_their_workers_did_not_survive_are_none_of_the_endpoints() ->
     assert (told.state, told.tries) == (DeliveryState.DEAD, len(PAUSES) + 1 + 3)
 
 
+def test_a_lost_try_that_was_asked_for_is_left_out_once() -> None:
+    """An operator who asks as soon as a worker died does not put the next try off for a day."""
+    for lost, hurried in (((1,), (1,)), ((1, 2), (1, 2)), (range(1, 11), range(1, 11))):
+        endpoints = Endpoints(shop=len(lost) + 1)
+        endpoints.answers_after_seconds["shop"] = 1
+        endpoints.lost = lost
+        endpoints.hurried_after_seconds = dict.fromkeys(hurried, 2.0)
+        told = endpoints.told()["shop"]
+
+        assert (told.state, told.tries) == (DeliveryState.DELIVERED, len(lost) + 2)
+        assert told.delivered_at is not None
+        assert told.delivered_at < EPOCH + timedelta(minutes=1)
+
+
+def test_a_worker_that_has_to_leave_during_a_try_is_lost_too() -> None:
+    leaving = Endpoints(shop=3)
+    leaving.error, leaving.problem = "WorkerShutdown", "Worker is shutting down"
+    told = leaving.told()["shop"]
+
+    assert (told.state, told.tries) == (DeliveryState.DELIVERED, 4)
+    assert told.delivered_at is not None
+    assert told.delivered_at <= EPOCH + 3 * 1.2 * PAUSES[0]
+
+
 def test_an_event_that_kills_every_worker_is_given_up() -> None:
     deadly = Endpoints(shop=0)
     deadly.lost = range(1, 1_000)
