@@ -5,6 +5,7 @@ from __future__ import annotations
 from mutants.mutant import Mutant
 
 _LADDER = "tests/properties/test_ladder.py::test_"
+_SHARED = "tests/unit/test_node_shared_sweeps.py::test_"
 _STUCK = "tests/unit/test_stuck_workflow.py::test_"
 _CLOSING = "tests/unit/test_closing_activities.py::test_"
 _CLOSING_COURSES = "tests/properties/test_closing.py::test_"
@@ -158,5 +159,25 @@ CLIMBING = (
         '        return LadderEvent.REORGED, "the block of the commitment was taken back"\n',
         new="",
         killers=(f"{_STUCK}a_reorg_takes_the_ladder_back_a_rung",),
+    ),
+    Mutant(
+        name="an-htlc-hides-what-was-swept-beside-it",
+        incident="I",
+        harm="a receipt lacks an HTLC that was swept with another channel's balance",
+        path="nodes/lnd/sweeps.py",
+        old="if not spend.next_stage and not any",
+        new="if not any",
+        killers=(
+            "tests/unit/test_node_shared_sweeps.py::test_an_htlc_on_its_way_hides_no_balance",
+        ),
+    ),
+    Mutant(
+        name="what-nobody-knows-yet-is-told-as-nothing",
+        incident="I",
+        harm="a receipt lacks what was swept with outputs of a channel that still closes",
+        path="nodes/lnd/listed.py",
+        old="not swept.unknown.isdisjoint(others)",
+        new="False",
+        killers=(f"{_SHARED}what_only_the_other_channel_will_tell_is_waited_for",),
     ),
 )

@@ -31,6 +31,7 @@ from starter.errors import (
 )
 
 # How long a worker may take to answer a question or an order.
+_FIRST_PATIENCE: Final = timedelta(seconds=5)
 _PATIENCE: Final = timedelta(seconds=10)
 # Between two looks: short for what settles in a moment, long for what hangs for days.
 _FIRST_PAUSE_SECONDS: Final = 0.2
@@ -84,12 +85,19 @@ class Handle(ABC, Generic[Result, View]):
     async def view(self) -> View:
         """How it stands. Raises like `receipt`, and WorkerUnavailableError."""
         try:
-            return await self._asking(self._handle.query(self._view, rpc_timeout=_PATIENCE))
+            try:
+                return await self._queried(_FIRST_PATIENCE)
+            except WorkerUnavailableError:
+                # Temporal can lose a query, or its answer, while a worker is there.
+                return await self._queried(_PATIENCE)
         except WorkflowQueryFailedError as failed:
             # The answer carries no type of error; the end of a refused workflow does.
             if (await self._describe()).status is WorkflowExecutionStatus.FAILED:
                 await self.receipt()
             raise InvalidRequestError(failed.message) from failed
+
+    async def _queried(self, patience: timedelta) -> View:
+        return await self._asking(self._handle.query(self._view, rpc_timeout=patience))
 
     async def watch(self) -> AsyncIterator[View]:
         """Views as they change, the present one first and the last one last.

@@ -99,8 +99,10 @@ class LndChannels:
         if not answer.channels:
             return ()
         reading = Reading(tip, self._memory, await self._transactions())
-        reading.explain(pending.pending_force_closing_channels, answer.channels)
-        return tuple(map(reading.closed, answer.channels))
+        forced = pending.pending_force_closing_channels
+        reading.explain(forced, answer.channels)
+        others = {Txid(each.closing_txid) for each in forced}
+        return tuple(reading.closed(each, others) for each in answer.channels)
 
     @asynccontextmanager
     async def changes(self) -> AsyncIterator[AsyncIterator[str]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -150,8 +150,15 @@ class Reading:
             ),
         )
 
-    def closed(self, listed: lightning_pb2.ChannelCloseSummary) -> Closing:
-        """It is over; only a worthless anchor can still lie there."""
+    def closed(
+        self, listed: lightning_pb2.ChannelCloseSummary, others: Collection[Txid] = ()
+    ) -> Closing:
+        """It is over; only a worthless anchor can still lie there.
+
+        `others` are closing transactions of channels that are not over. What was swept together
+        with an output of theirs that nobody knows is known once LND says what that was: until
+        then this one goes on.
+        """
         point, txid = ChannelPoint(listed.channel_point), Txid(listed.closing_tx_hash or _NONE)
         kind = _CLOSE_TYPES.get(listed.close_type)  # None: of a later LND
         swept = self.wallet.swept(txid, self.memory.worth)
@@ -162,8 +169,9 @@ class Reading:
         known = self.memory.know(
             point, Known(self._fee_on_chain(listed.capacity, txid, listed.open_initiator))
         )
+        waits = kind not in _FINAL and not swept.unknown.isdisjoint(others)
         return Closing(
-            phase=ClosePhase.CLOSED,
+            phase=ClosePhase.FORCE_CLOSING if waits else ClosePhase.CLOSED,
             tip=self.tip,
             channel_point=point,
             peer=NodePubkey(listed.remote_pubkey),

@@ -41,6 +41,7 @@ class Swept:
     fees_sat: int  # of every sweep, less the anchor that it brought back
     outputs: tuple[SweptOutput, ...]
     unexplained_sat: int = 0  # the wallet's gain by sweeps of outputs that nobody knows
+    unknown: frozenset[Txid] = frozenset()  # whose outputs were swept along, and nobody knows them
 
 
 @dataclass(frozen=True)
@@ -95,12 +96,13 @@ class WalletTransactions:
     def swept_alone(self, closing_txid: Txid) -> list[Outpoint]:
         """Outputs of the closing transaction that paid for their own sweep.
 
-        An anchor cannot, and neither can the first stage of an HTLC.
+        An anchor cannot, and neither can the first stage of an HTLC, whose output of the same
+        number is no wallet's.
         """
         return [
             spend.outpoint
             for spend in self._spends.get(closing_txid, ())
-            if not any(map(_is_ours, _spends(spend.transaction)))
+            if not spend.next_stage and not any(map(_is_ours, _spends(spend.transaction)))
         ]
 
     def swept(self, closing_txid: Txid, worth: Worth) -> Swept:
@@ -110,7 +112,7 @@ class WalletTransactions:
         told apart where it is of this closing alone.
         """
         recovered = fees = 0
-        outputs, unexplained = [], {}
+        outputs, unexplained, unknown = [], {}, set()
         for spend in self._spends_of(closing_txid):
             value, fee = self._worth(spend, worth), self._fee_of(spend, worth)
             passed_on = self._passed_on(spend)
@@ -122,9 +124,12 @@ class WalletTransactions:
             if value is not None and fee is not None:
                 recovered += value - fee - (passed_on or 0)
                 fees += fee - (value if value == ANCHOR_SAT else 0)
-            elif _sweeps_only(closing_txid, spend.transaction):
+                continue
+            unknown |= {each.outpoint.txid for each in self._unknown(spend.transaction, worth)}
+            if _sweeps_only(closing_txid, spend.transaction):
                 unexplained[spend.transaction.tx_hash] = spend.transaction.amount
-        return Swept(recovered, fees, tuple(outputs), sum(unexplained.values()))
+        gain = sum(unexplained.values())
+        return Swept(recovered, fees, tuple(outputs), gain, frozenset(unknown))
 
     def _spends_of(self, closing_txid: Txid) -> Iterator[_Spend]:
         for spend in self._spends.get(closing_txid, ()):
@@ -151,6 +156,10 @@ class WalletTransactions:
         fee = sum(known) - spend.transaction.amount - paid_out
         share, rest = divmod(fee, len(swept))
         return share + ([each.number for each in swept].index(spend.number) < rest)
+
+    def _unknown(self, transaction: lightning_pb2.Transaction, worth: Worth) -> list[_Spend]:
+        swept = [each for each in _spends(transaction) if not _is_ours(each)]
+        return [each for each in swept if self._worth(each, worth) is None]
 
     def _worth(self, spend: _Spend, worth: Worth) -> int | None:
         for output in self.outputs_of(spend.outpoint.txid):

@@ -232,7 +232,8 @@ async def test_without_a_worker_questions_and_orders_are_told_to_wait(
     temporal: Client,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(handle_module, "_PATIENCE", handle_module._PATIENCE / 10)
+    for patience in ("_FIRST_PATIENCE", "_PATIENCE"):
+        monkeypatch.setattr(handle_module, patience, handle_module._PATIENCE / 10)
     payment = await client.pay(to_pay(await home.network.nodes["bob"].invoice(1_000_000)))
     with pytest.raises(WorkerUnavailableError, match="fulgurite-worker"):
         await payment.view()
@@ -269,6 +270,23 @@ async def test_waiting_for_a_receipt_rides_out_a_temporal_that_is_away(
     monkeypatch.setattr(WorkflowHandle, "result", result)
     monkeypatch.setattr(handle_module, "_LONGEST_PAUSE_SECONDS", 0)
     assert str(await client.payment(NOBODY).receipt()) == "the receipt"
+
+
+async def test_a_query_that_temporal_loses_is_asked_again(
+    client: FulguriteClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lost = RPCError("Timeout expired", RPCStatusCode.CANCELLED, b"")
+    answers: AsyncIterator[Exception | None] = _each(lost, None, lost, lost)
+
+    async def query(*_: object, **__: object) -> str:
+        if error := await anext(answers):
+            raise error
+        return "the view"
+
+    monkeypatch.setattr(WorkflowHandle, "query", query)
+    assert str(await client.payment(NOBODY).view()) == "the view"
+    with pytest.raises(WorkerUnavailableError):
+        await client.payment(NOBODY).view()
 
 
 @pytest.mark.usefixtures("working")

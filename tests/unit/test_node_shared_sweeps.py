@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from fulgurite.channels.closing import ClosePhase
 from fulgurite.identity import ChannelPoint, Txid
 from nodes.lnd.channels import LndChannels
 from protos.lnrpc import lightning_pb2
@@ -90,3 +91,49 @@ async def test_one_that_is_still_closing_explains_one_that_is_over(
 
     assert closed.recovered_sat == LOCAL_SAT - 135 + HTLC_SAT - 150
     assert closed.sweep_fees_sat == 135 + 150
+
+
+async def test_an_htlc_on_its_way_hides_no_balance(lnd: Lnd, channels: LndChannels) -> None:
+    """Its first stage has an output of the closing transaction for itself, as a sweep has."""
+    first_stage = transaction("d1", -270, [f"{OTHER}:2"], [(HTLC_SAT, False)])
+    closing = forced(
+        htlc(),
+        channel=channel_of(channel_point=OTHER_POINT, local_balance=BALANCE_OF_OTHER),
+        closing_txid=OTHER,
+        limbo_balance=HTLC_SAT + 330,
+    )
+    lists(
+        lnd,
+        pending_force_closing_channels=[closing],
+        transactions=[BOTH, COMMIT, first_stage],
+    )
+    lnd.answers["ClosedChannels"] = lightning_pb2.ClosedChannelsResponse(channels=[ONE])
+
+    [closed] = await channels.closed(TIP)
+
+    assert closed.phase is ClosePhase.CLOSED
+    assert closed.recovered_sat == LOCAL_SAT - 135 + HTLC_SAT - 150
+
+
+async def test_what_only_the_other_channel_will_tell_is_waited_for(
+    lnd: Lnd, channels: LndChannels
+) -> None:
+    """Two outputs of one that still closes were swept, each for itself: which was which?"""
+    another = transaction("d1", HTLC_SAT - 150, [f"{OTHER}:2"], [(HTLC_SAT - 150, True)])
+    closing = forced(
+        channel=channel_of(channel_point=OTHER_POINT, local_balance=BALANCE_OF_OTHER),
+        closing_txid=OTHER,
+        limbo_balance=330,
+    )
+    lists(lnd, pending_force_closing_channels=[closing], transactions=[BOTH, COMMIT, another])
+    lnd.answers["ClosedChannels"] = lightning_pb2.ClosedChannelsResponse(channels=[ONE])
+    [waits] = await channels.closed(TIP)
+    lists(lnd, transactions=[BOTH, COMMIT, another])
+    lnd.answers["ClosedChannels"] = lightning_pb2.ClosedChannelsResponse(channels=[ONE, TWO])
+    [closed, _] = await channels.closed(TIP)
+
+    assert waits.phase is ClosePhase.FORCE_CLOSING
+    assert (closed.phase, closed.recovered_sat) == (
+        ClosePhase.CLOSED,
+        LOCAL_SAT - 135 + HTLC_SAT - 150,
+    )
