@@ -64,7 +64,7 @@ def _is_on_postgres_in_vain(item: pytest.Item) -> bool:
     return kind == "postgres" and item.path.stem not in ON_POSTGRES
 
 
-# Seven tests only, which take as long as a hundred others.
+# A few tests only, which take as long as a hundred others.
 _LONGEST = "tests/stuck/test_kills.py regtest"
 
 
