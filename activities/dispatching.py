@@ -32,9 +32,11 @@ from nodes.lnd.payments import NodePayment
 # Between two questions while LND is away or its index lags behind its answer.
 _PAUSE_SECONDS: Final = 0.2
 
-# How long LND must keep saying "unknown", or keep its verdict, when an answer was lost: a
-# send that is still on its way to LND has arrived by then.
-GRACE_SECONDS: Final = 3.0
+# A send that is still on its way to LND arrives within this, and within as much again LND's
+# index, where it lags behind, knows of it.
+_LATE_SECONDS: Final = 3.0
+# How long LND must keep saying "unknown", or keep its verdict, when an answer was lost.
+GRACE_SECONDS: Final = 2 * _LATE_SECONDS
 
 # By how much LND's clock and Temporal's may differ.
 _SKEW: Final = timedelta(seconds=5)

@@ -1,7 +1,7 @@
 """Whatever LND and the wire do, a dispatch concludes nothing that is not so.
 
 Two assumptions bound what a node may do to us, and stand in `GRACE_SECONDS`: a send is on
-its way, and an index lags behind, for less than that.
+its way, and an index lags behind, for less than half of that each.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 from unittest import mock
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from activities import dispatching
@@ -32,7 +32,7 @@ ORDER = understand(REQUEST)
 # The workflow gives the fast path no more than this.
 FOLLOW_SECONDS = 4.0
 
-moments = st.floats(0.01, GRACE_SECONDS - 0.6)
+moments = st.floats(0.01, GRACE_SECONDS / 2 - 0.6)
 fates = st.builds(
     Fate,
     st.sampled_from([0.05, 0.5, 2.0, 3.9, 10.0, 600.0]),
@@ -158,8 +158,20 @@ def test_a_first_dispatch_never_concludes_what_is_not_so(script: Script) -> None
     dispatched(script).check()
 
 
+# On its way for long, and then unseen for long: LND still says FAILED of the send before it.
+ONE_AFTER_THE_OTHER = Script(
+    [], [OnTrack.TOLD, OnTrack.LAGS], [Fate(0.05, PaymentStatus.FAILED)], 0, 2.0
+)
+
+
 @many
-@given(scripts, st.none() | moments, st.booleans(), st.booleans())
+@given(
+    script=scripts,
+    on_the_wire_seconds=st.none() | moments,
+    too_late=st.booleans(),
+    after_a_failure=st.booleans(),
+)
+@example(script=ONE_AFTER_THE_OTHER, on_the_wire_seconds=2.0, too_late=False, after_a_failure=False)
 def test_nor_does_one_after_an_answer_was_lost(
     script: Script, on_the_wire_seconds: float | None, too_late: bool, after_a_failure: bool
 ) -> None:
