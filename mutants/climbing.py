@@ -167,9 +167,7 @@ CLIMBING = (
         path="nodes/lnd/sweeps.py",
         old="if not spend.next_stage and not any",
         new="if not any",
-        killers=(
-            "tests/unit/test_node_shared_sweeps.py::test_an_htlc_on_its_way_hides_no_balance",
-        ),
+        killers=(f"{_SHARED}an_htlc_on_its_way_hides_no_balance",),
     ),
     Mutant(
         name="what-nobody-knows-yet-is-told-as-nothing",

@@ -87,9 +87,10 @@ async def channel_close(
 ) -> ChannelClose:
     """The closing of a channel, known or not: `node`'s, or whoever's came first."""
     workflow_id = ids.close_id(channel_point)
-    last = await _last(client, workflow_id)
-    if last and not last.is_of(node):
-        workflow_id = f"{workflow_id}/{node}"
+    if node is not None:
+        last = await _last(client, workflow_id)
+        if last and not last.is_of(node):
+            workflow_id = f"{workflow_id}/{node}"
     return ChannelClose(client, workflow_id, attached=True)
 
 
@@ -137,9 +138,9 @@ class _Last:
         completed = self.status is WorkflowExecutionStatus.COMPLETED
         return completed and self.state == CloseState.CLOSED
 
-    def is_of(self, node: NodeName | None) -> bool:
-        """Whoever is asked for without a node, or begun without one, is the right one."""
-        return None in {self.node, node} or self.node == node
+    def is_of(self, node: NodeName) -> bool:
+        """One that was begun without its node's name can be anybody's."""
+        return self.node in {None, node}
 
 
 async def _last(client: Client, workflow_id: str) -> _Last | None:

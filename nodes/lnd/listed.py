@@ -151,7 +151,7 @@ class Reading:
         )
 
     def closed(
-        self, listed: lightning_pb2.ChannelCloseSummary, others: Collection[Txid] = ()
+        self, listed: lightning_pb2.ChannelCloseSummary, others: Collection[Txid]
     ) -> Closing:
         """It is over; only a worthless anchor can still lie there.
 

@@ -143,7 +143,7 @@ class WalletTransactions:
 
         Every input that is not the wallet's bears the same; what is left over, the first ones.
         """
-        swept = [each for each in _spends(spend.transaction) if not _is_ours(each)]
+        swept = _swept_by(spend.transaction)
         values = [self._worth(each, worth) for each in swept]
         known = [value for value in values if value is not None]
         if len(known) < len(values):
@@ -158,8 +158,7 @@ class WalletTransactions:
         return share + ([each.number for each in swept].index(spend.number) < rest)
 
     def _unknown(self, transaction: lightning_pb2.Transaction, worth: Worth) -> list[_Spend]:
-        swept = [each for each in _spends(transaction) if not _is_ours(each)]
-        return [each for each in swept if self._worth(each, worth) is None]
+        return [each for each in _swept_by(transaction) if self._worth(each, worth) is None]
 
     def _worth(self, spend: _Spend, worth: Worth) -> int | None:
         for output in self.outputs_of(spend.outpoint.txid):
@@ -184,6 +183,11 @@ def _spends(transaction: lightning_pb2.Transaction) -> list[_Spend]:
     ]
 
 
+def _swept_by(transaction: lightning_pb2.Transaction) -> list[_Spend]:
+    """Of what it spends all that is no coin of the wallet's."""
+    return [each for each in _spends(transaction) if not _is_ours(each)]
+
+
 def _output(
     transaction: lightning_pb2.Transaction, number: int
 ) -> lightning_pb2.OutputDetail | None:
@@ -195,8 +199,7 @@ def _is_ours(spend: _Spend) -> bool:
 
 
 def _sweeps_only(txid: Txid, transaction: lightning_pb2.Transaction) -> bool:
-    swept = [each for each in _spends(transaction) if not _is_ours(each)]
-    return all(each.outpoint.txid == txid for each in swept)
+    return all(each.outpoint.txid == txid for each in _swept_by(transaction))
 
 
 def _is_coinbase(outpoint: str) -> bool:
